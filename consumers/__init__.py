@@ -1,0 +1,1 @@
+"""How messages come and go: topology, the bus over RabbitMQ or the embedded broker, the worker's cycle."""

@@ -1,0 +1,135 @@
+"""Calls to gateways, hundreds in flight, on an asyncio loop in a thread of its own.
+
+The cycle hands over what a committed turn decided and picks up what has ended; nothing here touches the bus
+or the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import assert_never
+
+import structlog
+
+from gateways.protocol import (
+    Absent,
+    AuthorizeRequest,
+    Gateway,
+    LookupRequest,
+    Opened,
+    Outcome,
+    RefundRequest,
+    Unknown,
+    VoidRequest,
+)
+from handlers.decision import Answered, Call
+
+log = structlog.get_logger()
+
+
+class Calls:
+    """Runs calls and keeps what they ended with until the cycle takes it."""
+
+    def __init__(self, gateways: Mapping[str, Gateway]) -> None:
+        self._gateways = gateways
+        self._ended: deque[Answered] = deque()
+        self._news = threading.Event()
+        self._wake: Callable[[], None] = lambda: None
+        self._running: set[asyncio.Task[None]] = set()
+        self._started = 0
+        self._taken = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="gateway-calls", daemon=True)
+        self._thread.start()
+
+    def on_news(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from the calls' thread, whenever an answer is there to be taken."""
+        self._wake = wake
+
+    @property
+    def in_flight(self) -> int:
+        """Calls started whose answers the cycle has not taken yet."""
+        return self._started - self._taken
+
+    def start(self, calls: Sequence[Call]) -> None:
+        """Make the calls. Their attempts must be committed: that is what makes an outcome traceable."""
+        if calls:
+            self._started += len(calls)
+            self._loop.call_soon_threadsafe(self._begin, calls)
+
+    def take(self) -> list[Answered]:
+        """What has ended since the last time."""
+        self._news.clear()
+        ended: list[Answered] = []
+        while self._ended:
+            ended.append(self._ended.popleft())
+        self._taken += len(ended)
+        return ended
+
+    def wait(self, seconds: float) -> None:
+        """Wait for an answer, when there is no bus to wait on."""
+        self._news.wait(seconds)
+
+    def close(self) -> None:
+        """Drop what is still running (its attempts' leases will bring it back) and let the gateways go."""
+        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _begin(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            task = self._loop.create_task(self._run(call))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _run(self, call: Call) -> None:
+        gateway = self._gateways[call.gateway]
+        try:
+            async with asyncio.timeout(gateway.capabilities.call_time_limit.total_seconds()):
+                answer = await _ask(gateway, call)
+        except TimeoutError:
+            answer = Unknown(detail="no answer within the gateway's time limit")
+        except Exception as error:
+            # A bug in an adapter must not be taken for a gateway's word: nobody knows how far the call got.
+            log.exception("gateway_adapter_failed", gateway=call.gateway, attempt_id=call.attempt_id)
+            answer = Unknown(detail=f"the adapter failed: {type(error).__name__}")
+        self._ended.append(
+            Answered(
+                payment_id=call.payment_id,
+                attempt_id=call.attempt_id,
+                refund_id=call.refund_id,
+                call_number=call.call_number,
+                answer=answer,
+                is_lookup=isinstance(call.request, LookupRequest),
+            )
+        )
+        # One wake-up for many answers: `take` clears the flag before it empties the queue, so none is missed.
+        if not self._news.is_set():
+            self._news.set()
+            self._wake()
+
+    async def _shut_down(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for gateway in self._gateways.values():
+            await gateway.close()
+
+
+async def _ask(gateway: Gateway, call: Call) -> Outcome | Opened | Absent:
+    request = call.request
+    match request:
+        case AuthorizeRequest():
+            return await gateway.authorize(request)
+        case VoidRequest():
+            return await gateway.void(request)
+        case RefundRequest():
+            return await gateway.refund(request)
+        case LookupRequest():
+            return await gateway.lookup(request)
+        case _:
+            assert_never(request)

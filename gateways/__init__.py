@@ -1,0 +1,1 @@
+"""Who moves the money: one protocol, one adapter a file. Adapters never import each other."""

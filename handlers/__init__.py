@@ -1,0 +1,1 @@
+"""What we do about it: pure decisions. No I/O, no clock, no chance."""

@@ -1,0 +1,192 @@
+"""One call intent through its life (books, 5.2): what an answer or a due timer makes of it, and what to ask next.
+
+Nothing here knows of payments or refunds; `payment_outcome` and `refund_outcome` draw the conclusions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, assert_never
+
+from gateways.protocol import (
+    Absent,
+    ActionRequired,
+    Approved,
+    Declined,
+    Firmness,
+    NotSent,
+    Opened,
+    Outcome,
+    Pending,
+    Unknown,
+)
+from handlers.decision import Policy, stretched
+from ledger.states import Attempt, AttemptState
+from messages.events import FailureReason
+
+Ask = Literal["operation", "lookup"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The attempt after it, and the call to make next, if any."""
+
+    attempt: Attempt
+    ask: Ask | None = None
+    contradiction: str | None = None
+    """The gateway's word does not fit ours: a person must look."""
+
+
+def send(attempt: Attempt, policy: Policy, now: datetime) -> Step:
+    """Make the operation's call, under the same key as ever."""
+    sent = replace(
+        attempt,
+        state=AttemptState.SENT,
+        call_number=attempt.call_number + 1,
+        tries=attempt.tries + 1,
+        sent_at=attempt.sent_at or now,
+        absent_since=None,
+        due_at=now + policy.lease(attempt.gateway),
+        updated_at=now,
+    )
+    return Step(attempt=sent, ask="operation")
+
+
+def look_up(attempt: Attempt, policy: Policy, now: datetime) -> Step:
+    """Ask the gateway what became of it. The state stays; should the answer be lost, `due_at` asks again."""
+    asked = replace(
+        attempt,
+        call_number=attempt.call_number + 1,
+        inquiries=attempt.inquiries + 1,
+        due_at=now + policy.lease(attempt.gateway),
+        updated_at=now,
+    )
+    return Step(attempt=asked, ask="lookup")
+
+
+def when_due(attempt: Attempt, policy: Policy, now: datetime) -> Step:
+    """Do what its time has come for."""
+    match attempt.state:
+        case AttemptState.CREATED:
+            return send(attempt, policy, now)
+        case AttemptState.SENT:
+            # Its worker died, or lost the answer. Within the replay window the same key is safe to send again.
+            lost = replace(attempt, doubtful=True)
+            if _may_send_again(lost, policy, now):
+                return send(lost, policy, now)
+            return look_up(replace(lost, state=AttemptState.UNKNOWN), policy, now)
+        case AttemptState.UNKNOWN | AttemptState.PENDING | AttemptState.ACTION_REQUIRED:
+            return look_up(attempt, policy, now)
+        case AttemptState.SUCCEEDED | AttemptState.DECLINED | AttemptState.FAILED | AttemptState.CANCELED:
+            return Step(attempt=attempt)
+        case _:
+            assert_never(attempt.state)
+
+
+def when_answered(
+    attempt: Attempt, answer: Outcome | Opened | Absent, *, is_lookup: bool, policy: Policy, now: datetime
+) -> Step:
+    """Take the gateway's word, whatever it is."""
+    match answer:
+        case Opened(reference=reference):
+            # Stored before the second step, so that whatever becomes of that step can be looked up.
+            second = send(replace(attempt, reference=reference), policy, now)
+            return replace(second, attempt=replace(second.attempt, tries=attempt.tries))
+        case Approved():
+            return _approved(attempt, answer, policy, now)
+        case ActionRequired(reference=reference):
+            expires_at = attempt.expires_at or now + policy.action_time
+            waiting = replace(attempt, reference=reference, expires_at=expires_at)
+            return _wait(waiting, AttemptState.ACTION_REQUIRED, policy, now)
+        case Pending(reference=reference):
+            return _wait(replace(attempt, reference=reference), AttemptState.PENDING, policy, now)
+        case Declined(reason=reason, code=code, firmness=firmness):
+            reference = answer.reference or attempt.reference
+            soft = firmness is not Firmness.HARD
+            ended = replace(attempt, reference=reference, reason=reason.value, code=code, soft=soft)
+            return Step(attempt=_closed(ended, AttemptState.DECLINED, now))
+        case NotSent():
+            return _not_sent(attempt, answer, is_lookup=is_lookup, policy=policy, now=now)
+        case Unknown(detail=detail, reference=reference):
+            learnt = replace(attempt, reference=reference or attempt.reference)
+            if is_lookup:
+                return Step(attempt=_later(learnt, policy, now))
+            return Step(attempt=in_doubt(learnt, detail, policy, now))
+        case Absent(detail=detail):
+            return _absent(attempt, detail, policy, now)
+        case _:
+            assert_never(answer)
+
+
+def in_doubt(attempt: Attempt, detail: str, policy: Policy, now: datetime) -> Attempt:
+    """Nobody knows whether it was executed: look it up on a schedule, never call it failed."""
+    delay = stretched(policy.inquiry_delays, attempt.inquiries, seed=attempt.attempt_id)
+    return replace(
+        attempt, state=AttemptState.UNKNOWN, doubtful=True, detail=detail, due_at=now + delay, updated_at=now
+    )
+
+
+def _approved(attempt: Attempt, answer: Approved, policy: Policy, now: datetime) -> Step:
+    learnt = replace(attempt, reference=answer.reference)
+    if answer.amount != attempt.money():
+        # Booking either amount could be wrong, and announcing success would be. A person decides.
+        text = f"the gateway says {answer.amount}, asked was {attempt.money()}"
+        return Step(attempt=in_doubt(learnt, text, policy, now), contradiction=text)
+    return Step(attempt=_closed(learnt, AttemptState.SUCCEEDED, now))
+
+
+def _not_sent(attempt: Attempt, answer: NotSent, *, is_lookup: bool, policy: Policy, now: datetime) -> Step:
+    if is_lookup:
+        return Step(attempt=_later(attempt, policy, now))
+    if attempt.doubtful:
+        # This call was not executed, but an earlier one may have been.
+        return Step(attempt=in_doubt(attempt, answer.detail, policy, now))
+    if answer.retryable and attempt.tries <= len(policy.retry_delays):
+        delay = stretched(policy.retry_delays, attempt.tries - 1, seed=attempt.attempt_id)
+        again = replace(
+            attempt, state=AttemptState.CREATED, detail=answer.detail, due_at=now + delay, updated_at=now
+        )
+        return Step(attempt=again)
+    reason = FailureReason.GATEWAY_UNAVAILABLE if answer.retryable else FailureReason.REFUSED_BY_GATEWAY
+    failed = replace(attempt, reason=reason.value, detail=answer.detail)
+    return Step(attempt=_closed(failed, AttemptState.FAILED, now))
+
+
+def _absent(attempt: Attempt, detail: str, policy: Policy, now: datetime) -> Step:
+    if _may_send_again(attempt, policy, now):
+        return send(attempt, policy, now)
+    since = attempt.absent_since or now
+    if now - since >= policy.absence_window:
+        never = replace(attempt, reason=FailureReason.NEVER_EXECUTED.value, detail=detail)
+        return Step(attempt=_closed(never, AttemptState.FAILED, now))
+    # Look again as soon as a second absence would be proof, if the schedule would have it later.
+    proof_at = since + policy.absence_window
+    later = _later(replace(attempt, absent_since=since, detail=detail), policy, now)
+    return Step(attempt=replace(later, due_at=min(proof_at, later.due_at or proof_at)))
+
+
+def _may_send_again(attempt: Attempt, policy: Policy, now: datetime) -> bool:
+    if attempt.tries >= policy.max_sends or attempt.sent_at is None:
+        return False
+    # The repeat must arrive inside the window, not merely leave inside it.
+    latest = attempt.sent_at + policy.gateways[attempt.gateway].replay_window - policy.lease(attempt.gateway)
+    return now < latest
+
+
+def _wait(attempt: Attempt, state: AttemptState, policy: Policy, now: datetime) -> Step:
+    due_at = now + stretched(policy.pending_delays, attempt.inquiries, seed=attempt.attempt_id)
+    if attempt.expires_at is not None and now < attempt.expires_at:
+        due_at = min(due_at, attempt.expires_at)
+    return Step(attempt=replace(attempt, state=state, due_at=due_at, updated_at=now))
+
+
+def _later(attempt: Attempt, policy: Policy, now: datetime) -> Attempt:
+    """Keep the state, ask again at the next step of its schedule."""
+    delays = policy.inquiry_delays if attempt.state is AttemptState.UNKNOWN else policy.pending_delays
+    delay = stretched(delays, attempt.inquiries, seed=attempt.attempt_id)
+    return replace(attempt, due_at=now + delay, updated_at=now)
+
+
+def _closed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
+    return replace(attempt, state=state, due_at=None, updated_at=now)

@@ -1,0 +1,1 @@
+"""What we write down: states, double-entry books, inbox, outbox, audit chain."""

@@ -1,0 +1,107 @@
+"""Commands: what other services ask of us. A field we do not know is refused, so that a slip is never a default."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from messages.ids import OrderIdField, PaymentIdField, RefundIdField
+from messages.money import PositiveMoney
+
+GatewayName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+MetadataValue = Annotated[str, StringConstraints(max_length=500)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    AfterValidator(lambda entries: dict(sorted(entries.items()))),
+    Field(max_length=50, description="Up to 50 strings of yours, handed on to the gateway."),
+]
+
+
+class Message(BaseModel):
+    """Frozen, strict, and closed: what every message of ours has in common."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    exchange: ClassVar[str]
+    routing_key: ClassVar[str]
+
+
+class PaymentMethod(Message):
+    """A payment method by its token at a gateway. Never a card number."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=255), Field(repr=False)]
+    gateway: GatewayName | None = Field(default=None, description="The gateway that issued the token.")
+
+
+class Context(Message):
+    """What is known of the customer's side, for fraud screening."""
+
+    ip: ShortText | None = None
+    email: ShortText | None = Field(default=None, repr=False)
+    device_id: ShortText | None = None
+    billing_country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] | None = None
+    shipping_country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] | None = None
+
+
+class PaymentRequested(Message):
+    """Order Service asks us to hold or take money for an order."""
+
+    exchange: ClassVar[str] = "payments.commands"
+    routing_key: ClassVar[str] = "payment.requested"
+
+    payment_id: PaymentIdField
+    order_id: OrderIdField
+    amount: PositiveMoney
+    payment_method: PaymentMethod | None = Field(default=None, description="Either this or payment_method_id.")
+    payment_method_id: ShortText | None = Field(default=None, description="A stored payment method.")
+    customer_id: ShortText | None = None
+    capture: Literal["automatic", "manual"] = Field(
+        default="automatic", description="`automatic` takes the money at once, `manual` holds it."
+    )
+    initiator: Literal["customer", "merchant"] = Field(
+        default="customer", description="`merchant`: the customer is not present."
+    )
+    return_url: Annotated[str, StringConstraints(pattern="^https?://", max_length=2000)] | None = Field(
+        default=None, description="Where the customer comes back to after a redirect."
+    )
+    description: ShortText | None = None
+    statement_descriptor: Annotated[str, StringConstraints(min_length=1, max_length=22)] | None = None
+    gateway: GatewayName | None = Field(default=None, description="The gateway to use; else routing decides.")
+    context: Context | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_method(self) -> Self:
+        if (self.payment_method is None) == (self.payment_method_id is None):
+            raise ValueError("exactly one of payment_method and payment_method_id is needed")
+        method = self.payment_method
+        if method and method.gateway and self.gateway and method.gateway != self.gateway:
+            raise ValueError(f"gateway {self.gateway} cannot use a token of {method.gateway}")
+        return self
+
+
+class RefundRequested(Message):
+    """Order Service asks us to give money back, all that is left or a part."""
+
+    exchange: ClassVar[str] = "payments.commands"
+    routing_key: ClassVar[str] = "refund.requested"
+
+    refund_id: RefundIdField
+    payment_id: PaymentIdField
+    amount: PositiveMoney | None = Field(default=None, description="Default: all that is left to refund.")
+    reason: ShortText | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+
+Command = PaymentRequested | RefundRequested
+"""The closed union of commands; dispatch takes it apart."""
+
+COMMANDS: dict[str, type[Command]] = {
+    "PaymentRequested": PaymentRequested,
+    "RefundRequested": RefundRequested,
+}
+"""Wire name to class; a test keeps it in step with `Command`."""
+

@@ -1,0 +1,1 @@
+"""How it is run: settings, logs, the `payments` command line."""

@@ -1,0 +1,177 @@
+"""The `payments` command line: what an operator does with the service, for people, and with `--json` for programs.
+
+Exit status: 0 done and well, 1 something is wrong with the payments or books, 2 it could not be done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from consumers.bus import KombuBus
+from consumers.delivery import BusDown, BusRefused
+from ledger.ledger import LedgerError
+from ledger.reports import story
+from ledger.schema import migrate as migrate_ledger
+from ledger.verify import verify as verify_ledger
+from ops.books import balances_as_json, books_table
+from ops.events import follow, render_event
+from ops.publish import BadLine, NotPublished, read_lines
+from ops.publish import publish as publish_commands
+from ops.settings import Settings, SettingsError, read_settings
+from ops.story import render_story, story_as_json
+
+app = typer.Typer(
+    name="payments",
+    help="Operate the payment service. Settings: PAYMENTS_… in the environment (docs/settings.md); "
+    "without any, the embedded default in .payments/.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+console = Console()
+
+
+@app.command()
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database's tables and triggers up to date. Safe to run again."""
+    with _explained():
+        done = migrate_ledger(_settings_with_directory().ledger_url)
+    _show({"applied": done}, as_json, lambda: f"applied: {', '.join(done)}" if done else "up to date already")
+
+
+@app.command()
+def topology(as_json: AsJson = False) -> None:
+    """Declare exchanges, queues and bindings on the broker. Safe to run again."""
+    with _explained():
+        bus = KombuBus(urls=_settings_with_directory().broker_urls, queues=(), prefetch=1)
+        bus.open()
+        where = bus.safe_url()
+        bus.close()
+    _show({"declared_at": where}, as_json, lambda: f"declared at {where}")
+
+
+@app.command()
+def publish(
+    file: Annotated[Path, typer.Argument(help="JSON lines of commands; - reads standard input.", allow_dash=True)],
+    unchecked: Annotated[bool, typer.Option(help="Send even what the worker would reject.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish commands from a file and wait until the broker has them.
+
+    A line is a whole CloudEvent, or just {"type": "PaymentRequested", "data": {…}}. Nothing is sent if a line
+    is wrong. Publishing a file again is harmless as long as its lines carry ids.
+    """
+    with _explained():
+        settings = _settings_with_directory()
+        with sys.stdin if str(file) == "-" else file.open() as lines:
+            commands = list(read_lines(lines, checked=not unchecked))
+        with Progress(console=Console(stderr=True), disable=len(commands) < 1000) as progress:
+            task = progress.add_task("published", total=len(commands))
+            count = publish_commands(
+                settings.broker_urls, commands, progress=lambda done: progress.update(task, completed=done)
+            )
+    _show({"published": count}, as_json, lambda: f"published {count} commands; the broker has confirmed them")
+
+
+@app.command()
+def events(
+    payment_id: Annotated[str | None, typer.Option("--payment", help="Only of this payment.")] = None,
+    since_s: Annotated[float, typer.Option(help="Begin so many seconds ago.")] = 0.0,
+    once: Annotated[bool, typer.Option(help="Stop when there is nothing more.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Follow what is announced, until Ctrl-C: every event the broker has confirmed, as it is confirmed."""
+    with _explained():
+        try:
+            for event in follow(read_settings().ledger_url, payment_id=payment_id, since_s=since_s, once=once):
+                print(event.as_json() if as_json else render_event(event), flush=True)
+        except KeyboardInterrupt:
+            pass
+
+
+@app.command()
+def show(payment_id: str, as_json: AsJson = False) -> None:
+    """Tell the whole story of one payment, in order: states, attempts, refunds, journals, events, audit."""
+    with _explained():
+        told = story(read_settings().ledger_url, payment_id)
+    if told is None:
+        _fail(f"no payment {payment_id} here", status=1)
+    if as_json:
+        print(story_as_json(told))
+    else:
+        console.print(render_story(told))
+
+
+@app.command()
+def books(as_json: AsJson = False) -> None:
+    """Print the trial balance: every account per gateway and currency, from the entries themselves."""
+    with _explained():
+        url = read_settings().ledger_url
+        if as_json:
+            print(json.dumps(balances_as_json(url), indent=2))
+        else:
+            console.print(books_table(url))
+
+
+@app.command()
+def verify(as_json: AsJson = False) -> None:
+    """Prove the books: journals balance, the audit chain is unbroken, amounts agree three ways. Reads only."""
+    with _explained():
+        url = read_settings().ledger_url
+        with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:
+            task = progress.add_task("verifying", total=None)
+            report = verify_ledger(url, progress=lambda what, done: progress.update(task, description=what))
+    problems = [str(problem) for problem in report.problems]
+    _show(
+        {"problems": problems, "checked": report.counts},
+        as_json,
+        lambda: "\n".join(problems) or "clean: " + ", ".join(f"{n} {what}" for what, n in report.counts.items()),
+    )
+    if problems:
+        raise typer.Exit(1)
+
+
+def _settings_with_directory() -> Settings:
+    settings = read_settings()
+    if settings.broker_url is None or settings.database_url is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return settings
+
+
+def _show(result: dict[str, Any], as_json: bool, for_people: Callable[[], str]) -> None:
+    print(json.dumps(result) if as_json else for_people())
+
+
+def _fail(message: str, *, status: int) -> None:
+    print(message, file=sys.stderr)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what a person can mend into one sentence and exit status 2."""
+    try:
+        yield
+    except (SettingsError, BadLine, NotPublished, BusDown, BusRefused, LedgerError, OSError) as error:
+        print(f"payments: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

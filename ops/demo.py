@@ -1,0 +1,306 @@
+"""`make demo`: a day of orders through the real worker on the embedded default, watched, then checked from outside.
+
+An Order Service stand-in publishes `examples/a_day_of_orders.jsonl` and some bytes that are no message at all,
+listens to the events, and acts as the customer who must confirm at the bank. The worker is killed (kill -9) in the
+middle and started again. In the end the gateway's own record, the events, the dead letters and the books must agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import kombu
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from consumers import embedded
+from consumers.topology import COMMANDS as COMMAND_EXCHANGE
+from consumers.topology import EVENTS, PAYMENT_COMMANDS
+from gateways.sandbox_record import SandboxRecord
+from ledger.schema import migrate
+from ledger.verify import verify
+from messages.ids import PaymentId, payment_attempt_id
+from messages.money import Money
+from messages.operation import Operation
+from ops.books import books_table
+from ops.publish import publish, read_lines
+
+ROOT = Path(__file__).parent.parent
+ORDERS = ROOT / "examples" / "a_day_of_orders.jsonl"
+HOME = Path(".payments-demo")
+QUEUE = "order-service.events"
+PATIENCE_S = 60.0
+
+FASTER = {
+    "PAYMENTS_WORKER__TIMER_POLL_S": "0.2",
+    "PAYMENTS_WORKER__LEASE_MARGIN_S": "1",
+    "PAYMENTS_WORKER__INQUIRY_DELAYS_S": "[1, 2, 4, 8]",
+    "PAYMENTS_WORKER__PENDING_DELAYS_S": "[1, 2, 4]",
+    "PAYMENTS_WORKER__REFUND_PATIENCE_S": "8",
+    "PAYMENTS_WORKER__REFUND_POLL_S": "1",
+    "PAYMENTS_WORKER__RELAY_GRACE_S": "1",
+    "PAYMENTS_SANDBOX__SETTLE_S": "2",
+}
+"""A demo cannot wait for hours: look-ups and deadlines come after seconds. Nothing else is different."""
+
+EXPECTED = {
+    **{f"pay_{number}": "PaymentSucceeded" for number in (*range(1001, 1021), *range(1029, 1037))},
+    "pay_1021": "PaymentFailed",
+    "pay_1021b": "PaymentSucceeded",
+    "pay_1022": "PaymentFailed",
+    "pay_1023": "PaymentSucceeded",
+    "pay_1024": "PaymentFailed",
+    "pay_1025": "PaymentSucceeded",
+    "pay_1026": "PaymentSucceeded",
+    "pay_1027": "PaymentAuthorized",
+    "pay_1028": "PaymentSucceeded",
+    "pay_1031b": "PaymentFailed",
+    "pay_1037": "PaymentFailed",
+    "ref_1032a": "RefundProcessed",
+    "ref_1032b": "RefundProcessed",
+    "ref_1033": "RefundFailed",
+    "ref_1034": "RefundProcessed",
+    "ref_1035": "RefundProcessed",
+    "ref_1036": "RefundProcessed",
+    "ref_1041": "CommandRejected",
+    "cmd_0033": "CommandRejected",
+    "cmd_0048": "CommandRejected",
+    "cmd_0049": "CommandRejected",
+    "cmd_0050": "CommandRejected",
+}
+"""How everything in the file must end: the last event about each payment, refund, or refused command."""
+
+
+@dataclass(slots=True)
+class Story:
+    """What was heard about one payment, refund, or refused command."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+
+
+class OrderService:
+    """Hears events from a queue of its own and keeps them by what they are about."""
+
+    def __init__(self, url: str) -> None:
+        embedded.register()
+        self._channel = kombu.Connection(url).channel()
+        self._channel.exchange_declare(exchange=EVENTS.name, type=EVENTS.kind, durable=True, auto_delete=False)
+        self._channel.queue_declare(queue=QUEUE, durable=True, auto_delete=False)
+        self._channel.queue_bind(queue=QUEUE, exchange=EVENTS.name, routing_key="#")
+        self.stories: dict[str, Story] = {}
+        self._seen: set[str] = set()
+
+    def listen(self) -> list[tuple[str, dict[str, Any]]]:
+        """Take in what has come; a repeat under the same id is dropped, as every consumer should."""
+        news: list[tuple[str, dict[str, Any]]] = []
+        while (message := self._channel.basic_get(QUEUE)) is not None:
+            if message.properties["message_id"] not in self._seen:
+                self._seen.add(message.properties["message_id"])
+                kind, event = message.properties["type"], json.loads(message.body)
+                story = self.stories.setdefault(_about(kind, event), Story())
+                story.kinds.append(kind)
+                story.events.append(event)
+                news.append((kind, event))
+            self._channel.basic_ack(message.delivery_tag)
+        return news
+
+    def dead_letters(self) -> int:
+        """How many messages wait for a person."""
+        count: int = self._channel.queue_declare(queue=f"{PAYMENT_COMMANDS}.dead", passive=True).message_count
+        return count
+
+
+def _about(kind: str, event: dict[str, Any]) -> str:
+    if kind == "CommandRejected" and not event.get("refund_id"):
+        return str(event["command_id"])
+    return str(event.get("refund_id") or event["payment_id"])
+
+
+def main() -> int:
+    """Run the demo; 0 only if everything is as it should be."""
+    console = Console()
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir()
+    ledger_url = f"sqlite:///{(HOME / 'ledger.db').absolute()}"
+    migrate(ledger_url)
+    url = f"embedded://{HOME.absolute()}"
+    console.print("[bold]A day of orders[/bold] through one worker: embedded broker, SQLite ledger, sandbox gateway.\n")
+    with _worker() as running:
+        service = OrderService(url)
+        count = _publish_the_day(url)
+        console.print(f"Order Service has published {count} commands, and some bytes that are no message.")
+        _watch(console, service, running)
+    return _report(console, service, ledger_url)
+
+
+class _Running:
+    """The worker process, which can be killed and started again."""
+
+    def __init__(self) -> None:
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
+        with (HOME / "worker.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, str(ROOT / "run_worker.py"), "worker"],
+                env={**clean, **FASTER, "PAYMENTS_DATA_DIR": str(HOME)},
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill_and_restart(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process = self._start()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+    @property
+    def has_died(self) -> bool:
+        return self._process.poll() is not None
+
+
+@contextmanager
+def _worker() -> Iterator[_Running]:
+    running = _Running()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def _publish_the_day(url: str) -> int:
+    with ORDERS.open() as lines:
+        count = publish([url], read_lines(lines, checked=False))
+    channel = kombu.Connection(url).channel()
+    nonsense = channel.prepare_message(b"\xff\xfe this is no message", properties={"delivery_mode": 2})
+    channel.basic_publish(nonsense, exchange=COMMAND_EXCHANGE.name, routing_key="payment.requested")
+    return count
+
+
+def _watch(console: Console, service: OrderService, running: _Running) -> None:
+    """Show progress until everything has ended; kill the worker once, and be the customer once."""
+    deadline = time.monotonic() + PATIENCE_S
+    killed = acted = False
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task("ended", total=len(EXPECTED))
+        while time.monotonic() < deadline:
+            service.listen()
+            done = sum(_has_ended(service, about, kind) for about, kind in EXPECTED.items())
+            progress.update(task, completed=done)
+            if not killed and done >= len(EXPECTED) // 3:
+                killed = True
+                progress.console.print("The worker is killed (kill -9) and started again.")
+                running.kill_and_restart()
+            if not acted and "pay_1028" in service.stories:
+                acted = True
+                progress.console.print("The customer of order 1028 confirms at the bank.")
+                record = SandboxRecord(HOME / "sandbox.db")
+                record.complete_action(payment_attempt_id(PaymentId("pay_1028"), 1), approve=True)
+                record.close()
+            if done == len(EXPECTED) and service.dead_letters() == 1:
+                return
+            if running.has_died:
+                progress.console.print("[red]The worker has ended by itself.[/red]")
+                return
+            time.sleep(0.1)
+
+
+def _has_ended(service: OrderService, about: str, kind: str) -> bool:
+    story = service.stories.get(about)
+    return story is not None and story.kinds[-1] == kind
+
+
+def _report(console: Console, service: OrderService, ledger_url: str) -> int:
+    console.print(_outcomes(service))
+    console.print(books_table(ledger_url))
+    problems = list(_problems(service, ledger_url))
+    for problem in problems:
+        console.print(f"[red]✗[/red] {problem}")
+    if not problems:
+        console.print(
+            "[green]✓[/green] every command ended as it should   "
+            "[green]✓[/green] the gateway's own record shows each charge and refund once\n"
+            "[green]✓[/green] the unreadable message is kept as a dead letter   "
+            "[green]✓[/green] the books balance, the audit chain is intact"
+        )
+    console.print(
+        f"\nWhere to look next:\n"
+        f"  PAYMENTS_DATA_DIR={HOME} .venv/bin/payments show pay_1025   the story of a lost answer\n"
+        f"  PAYMENTS_DATA_DIR={HOME} .venv/bin/payments books           the trial balance\n"
+        f"  {HOME}/worker.log                            what the worker said\n"
+        f"  README.md                                           the way of one payment through six files"
+    )
+    return 1 if problems else 0
+
+
+def _outcomes(service: OrderService) -> Table:
+    table = Table(title="What became of each", title_justify="left")
+    for column in ("payment, refund or command", "events", "amount", "why"):
+        table.add_column(column)
+    for about in sorted(service.stories):
+        story = service.stories[about]
+        last = story.events[-1]
+        amount = last.get("amount")
+        table.add_row(
+            about,
+            " → ".join(story.kinds),
+            str(Money(**amount)) if amount else "",
+            str(last.get("message") or ""),
+        )
+    return table
+
+
+def _problems(service: OrderService, ledger_url: str) -> Iterator[str]:
+    for about, kind in EXPECTED.items():
+        if not _has_ended(service, about, kind):
+            story = service.stories.get(about)
+            yield f"{about}: expected {kind}, heard {' → '.join(story.kinds) if story else 'nothing'}"
+    for about in service.stories.keys() - EXPECTED.keys():
+        yield f"{about}: {' → '.join(service.stories[about].kinds)} was not expected"
+    if service.dead_letters() != 1:
+        yield f"{service.dead_letters()} dead letters instead of one"
+    yield from _differences_at_the_gateway(service)
+    for problem in verify(ledger_url).problems:
+        yield f"verify: {problem}"
+
+
+def _differences_at_the_gateway(service: OrderService) -> Iterator[str]:
+    """The sandbox's own record against the events: the outside view."""
+    announced = {
+        about
+        for about, story in service.stories.items()
+        if {"PaymentSucceeded", "PaymentAuthorized", "RefundProcessed"} & set(story.kinds)
+    }
+    record = SandboxRecord(HOME / "sandbox.db")
+    executed: dict[str, int] = {}
+    for execution in record.executions():
+        about = execution.attempt_id.rsplit(".", 1)[0]
+        if execution.operation in (Operation.SALE, Operation.AUTHORIZE, Operation.REFUND):
+            executed[about] = executed.get(about, 0) + execution.times_executed
+    record.close()
+    for about, times in executed.items():
+        if times != 1:
+            yield f"{about}: the gateway executed it {times} times"
+    for about in announced ^ executed.keys():
+        yield f"{about}: the gateway and the events disagree"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""All settings in one frozen object: `PAYMENTS_…` in the environment, then a TOML file, then the embedded default."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR")
+"""Variables beginning with PAYMENTS_ that are no settings of the service itself."""
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text is one sentence for each, with its name."""
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StripeSettings(_Block):
+    """Stripe. Without a key the gateway is not served."""
+
+    api_key: SecretStr
+    base_url: str | None = Field(default=None, description="Only to reach a simulator.")
+    connect_timeout_s: Seconds = 3.0
+    read_timeout_s: Seconds = 20.0
+    max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
+
+
+class SandboxSettings(_Block):
+    """The gateway without a network, for trying the service and for tests."""
+
+    enabled: bool = True
+    latency_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    slow_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    settle_s: Annotated[float, Field(ge=0, le=3600)] = 3.0
+
+
+class BrokerSettings(_Block):
+    """How the bus is used."""
+
+    prefetch: Annotated[int, Field(gt=0, le=10_000)] = 1000
+    heartbeat_s: Annotated[int, Field(gt=0, le=300)] = 15
+    confirm_timeout_s: Seconds = 10.0
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class WorkerSettings(_Block):
+    """Bounds and patience of the worker."""
+
+    turn: Annotated[int, Field(gt=0, le=5000)] = 500
+    calls: Annotated[int, Field(gt=0, le=20_000)] = 2000
+    timer_poll_s: Seconds = 0.5
+    relay_grace_s: Seconds = 3.0
+    stop_grace_s: Seconds = 25.0
+    lease_margin_s: Seconds = 15.0
+    retry_delays_s: tuple[Seconds, ...] = (1, 5, 30, 120, 600)
+    inquiry_delays_s: tuple[Seconds, ...] = (10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
+    pending_delays_s: tuple[Seconds, ...] = (30, 120, 600, 3600, 6 * 3600)
+    absence_window_s: Seconds = 900
+    action_time_s: Seconds = 3600
+    refund_patience_s: Seconds = 24 * 3600
+    refund_poll_s: Seconds = 30
+
+
+class LogSettings(_Block):
+    """What the log looks like."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    json_lines: bool | None = Field(default=None, description="Default: at a terminal for people, else JSON.")
+
+
+class Settings(BaseSettings):
+    """The service's settings. Secrets, the URLs too, are masked wherever the object is shown."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PAYMENTS_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Field(default=Path(".payments"), description="Home of the embedded broker, ledger and sandbox.")
+    broker_url: SecretStr | None = Field(
+        default=None, description="amqp:// or amqps://, several separated by `;`; default: the embedded broker."
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="postgresql+psycopg://…; default: SQLite in the data directory."
+    )
+    default_gateway: str = "sandbox"
+    sandbox: SandboxSettings = SandboxSettings()
+    stripe: StripeSettings | None = None
+    broker: BrokerSettings = BrokerSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def broker_urls(self) -> list[str]:
+        """Where the broker is; several for failover."""
+        if self.broker_url is None:
+            return [f"embedded://{self.data_dir.absolute()}"]
+        return [url.strip() for url in self.broker_url.get_secret_value().split(";") if url.strip()]
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the database is."""
+        if self.database_url is None:
+            return f"sqlite:///{self.data_dir.absolute() / 'ledger.db'}"
+        url = self.database_url.get_secret_value()
+        # What hosting services hand out; SQLAlchemy wants the driver named.
+        for short in ("postgresql://", "postgres://"):
+            url = url.replace(short, "postgresql+psycopg://", 1) if url.startswith(short) else url
+        return url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Explicit values first, then the environment, then the file."""
+        return init_settings, env_settings, _File(settings_cls)
+
+
+class _File(TomlConfigSettingsSource):
+    """The file that `PAYMENTS_CONFIG_FILE` names, else `payments.toml` where it runs, if there is one."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        named = os.environ.get("PAYMENTS_CONFIG_FILE")
+        if named and not Path(named).is_file():
+            raise SettingsError(f"PAYMENTS_CONFIG_FILE names {named}, which is not there")
+        super().__init__(settings_cls, toml_file=Path(named or "payments.toml"))
+
+
+def read_settings(**explicit: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: names every setting that is missing or wrong.
+    """
+    known = {field.upper() for field in Settings.model_fields}
+    for name in os.environ:
+        part = name.removeprefix("PAYMENTS_").split("__")[0]
+        if name.startswith("PAYMENTS_") and part not in known and not part.startswith(OTHER_NAMES):
+            raise SettingsError(f"{name} is no setting of this service; see docs/settings.md")
+    try:
+        settings = Settings(**explicit)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explained(problem) for problem in error.errors())) from None
+    except ValueError as error:  # a TOML file that is none, JSON in a nested variable that is none
+        raise SettingsError(f"the settings cannot be read: {error}") from None
+    return settings
+
+
+def _explained(problem: Any) -> str:
+    name = "PAYMENTS_" + "__".join(str(part) for part in problem["loc"]).upper()
+    if problem["type"] == "missing":
+        return f"{name} is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is no setting of this service"
+    return f"{name} is wrong: {problem['msg']}"
+
+
+def seconds(values: tuple[float, ...]) -> tuple[timedelta, ...]:
+    """Turn lengths in seconds into lengths of time."""
+    return tuple(timedelta(seconds=value) for value in values)

@@ -1,0 +1,162 @@
+"""The only wiring: settings → parts → run until SIGTERM.
+
+python run_worker.py [worker]               the payment worker (default)
+python run_worker.py simulate stripe        Stripe's API as a program, with faults on demand
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from consumers.bus import KombuBus
+from consumers.calls import Calls
+from consumers.cycle import Cycle, Limits
+from consumers.delivery import BusRefused
+from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
+from gateways.protocol import Gateway
+from gateways.sandbox import SandboxGateway
+from gateways.stripe import StripeGateway
+from handlers.decision import Policy
+from ledger.ledger import Ledger, LedgerDown, NotMigrated
+from ledger.schema import migrate
+from ops.logs import configure_logs
+from ops.settings import Settings, SettingsError, read_settings, seconds
+
+log = structlog.get_logger()
+app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
+simulators = typer.Typer(help="Gateways as programs of their own, for tests and for trying the service.")
+app.add_typer(simulators, name="simulate")
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """Run the worker, unless another command is named."""
+    if context.invoked_subcommand is None:
+        worker()
+
+
+@app.command()
+def worker() -> None:
+    """Take commands from the queues until SIGTERM. Settings: docs/settings.md; without any: the embedded default."""
+    try:
+        settings = read_settings()
+        configure_logs(settings.log)
+        run(settings)
+    except (SettingsError, BusRefused, NotMigrated, LedgerDown) as error:
+        sys.exit(f"the worker cannot start: {error}")
+
+
+@simulators.command("stripe")
+def simulate_stripe(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 12111,
+    data_file: Annotated[Path | None, typer.Option(help="Keep what happened here across restarts.")] = None,
+) -> None:
+    """Run Stripe's API on this machine, stateful and with faults on demand."""
+    from simulators.stripe import serve
+
+    serve(host="127.0.0.1", port=port, data_file=data_file)
+
+
+def run(settings: Settings) -> None:
+    """Build the parts and run the cycle until SIGTERM or SIGINT."""
+    embedded = settings.database_url is None
+    if embedded:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        migrate(settings.ledger_url)  # a newcomer's own file; a production database is migrated by an operator
+    gateways = open_gateways(settings)
+    cycle = Cycle(
+        worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+        bus=open_bus(settings),
+        ledger=Ledger(settings.ledger_url),
+        calls=Calls(gateways),
+        policy=make_policy(settings, gateways),
+        clock=lambda: datetime.now(UTC),
+        limits=make_limits(settings),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: cycle.stop())
+    log.info("worker_started", gateways=sorted(gateways), embedded=embedded)
+    cycle.run()
+
+
+def open_gateways(settings: Settings) -> dict[str, Gateway]:
+    """Make the gateways that the settings name."""
+    gateways: dict[str, Gateway] = {}
+    sandbox, stripe = settings.sandbox, settings.stripe
+    if sandbox.enabled:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        gateways["sandbox"] = SandboxGateway(
+            record=settings.data_dir / "sandbox.db",
+            latency_s=sandbox.latency_s,
+            slow_s=sandbox.slow_s,
+            settle_delay=timedelta(seconds=sandbox.settle_s),
+        )
+    if stripe is not None:
+        gateways["stripe"] = StripeGateway(
+            api_key=stripe.api_key.get_secret_value(),
+            base_url=stripe.base_url,
+            connect_timeout_s=stripe.connect_timeout_s,
+            read_timeout_s=stripe.read_timeout_s,
+            max_connections=stripe.max_connections,
+        )
+    if settings.default_gateway not in gateways:
+        raise SettingsError(
+            f"PAYMENTS_DEFAULT_GATEWAY is {settings.default_gateway}, which is not set up; "
+            f"there is {', '.join(sorted(gateways)) or 'no gateway at all'}"
+        )
+    return gateways
+
+
+def open_bus(settings: Settings) -> KombuBus:
+    """Make the bus; nothing is connected yet."""
+    broker = settings.broker
+    return KombuBus(
+        urls=settings.broker_urls,
+        queues=(PAYMENT_COMMANDS, REFUND_COMMANDS),
+        prefetch=broker.prefetch,
+        heartbeat_s=broker.heartbeat_s,
+        confirm_timeout_s=broker.confirm_timeout_s,
+    )
+
+
+def make_policy(settings: Settings, gateways: dict[str, Gateway]) -> Policy:
+    """Turn settings into the rules handlers decide by."""
+    worker = settings.worker
+    return Policy(
+        default_gateway=settings.default_gateway,
+        gateways={name: gateway.capabilities for name, gateway in gateways.items()},
+        lease_margin=timedelta(seconds=worker.lease_margin_s),
+        retry_delays=seconds(worker.retry_delays_s),
+        inquiry_delays=seconds(worker.inquiry_delays_s),
+        pending_delays=seconds(worker.pending_delays_s),
+        absence_window=timedelta(seconds=worker.absence_window_s),
+        action_time=timedelta(seconds=worker.action_time_s),
+        refund_patience=timedelta(seconds=worker.refund_patience_s),
+        refund_poll=timedelta(seconds=worker.refund_poll_s),
+    )
+
+
+def make_limits(settings: Settings) -> Limits:
+    """Turn settings into the cycle's bounds."""
+    worker = settings.worker
+    return Limits(
+        turn=worker.turn,
+        calls=worker.calls,
+        timer_poll_s=worker.timer_poll_s,
+        relay_grace=timedelta(seconds=worker.relay_grace_s),
+        stop_grace_s=worker.stop_grace_s,
+    )
+
+
+if __name__ == "__main__":
+    app()

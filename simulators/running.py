@@ -1,0 +1,40 @@
+"""Simulators for the length of a test: on a free loopback port, in a thread of the test's own process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulators.control_client import ControlClient
+from simulators.serving import listening, served_in_thread
+from simulators.stripe import DEFAULT_API_KEY, DEFAULT_SETTLE_AFTER_S
+from simulators.stripe.app import stripe_app
+from simulators.stripe.simulator import StripeSimulator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningSimulator:
+    """Where a simulator is reached."""
+
+    url: str
+    api_key: str = field(repr=False)
+    control: ControlClient = field(repr=False)
+
+
+@contextmanager
+def running_stripe(
+    *, data_file: Path | None = None, settle_after_s: float = DEFAULT_SETTLE_AFTER_S
+) -> Iterator[RunningSimulator]:
+    """Run the Stripe simulator for the length of the block; with a data file it goes on where it ended."""
+    simulator = StripeSimulator(data_file=data_file, settle_after_s=settle_after_s)
+    listener = listening("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    control = ControlClient(f"{url}/_control")
+    try:
+        with served_in_thread(stripe_app(simulator, api_key=DEFAULT_API_KEY), listener):
+            yield RunningSimulator(url=url, api_key=DEFAULT_API_KEY, control=control)
+    finally:
+        control.close()
+        simulator.close()

@@ -1,0 +1,1 @@
+"""Workers killed at random while they move money, judged from outside."""

@@ -1,0 +1,509 @@
+"""What every gateway adapter promises, as one test class; each adapter inherits it and brings a `Stage`."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, Literal, Protocol, TypeVar
+
+import pytest
+
+from gateways.protocol import (
+    Absent,
+    ActionRequired,
+    Approved,
+    AuthorizeRequest,
+    CaptureRequest,
+    Declined,
+    DeclineReason,
+    Firmness,
+    Gateway,
+    LookupRequest,
+    NotSent,
+    Opened,
+    Operation,
+    Outcome,
+    Pending,
+    RefundRequest,
+    Unknown,
+    VoidRequest,
+)
+from messages.ids import PaymentId, RefundId, payment_attempt_id, refund_attempt_id
+from messages.money import Money
+
+T = TypeVar("T")
+
+Case = Literal[
+    "approved",
+    "insufficient_funds",
+    "stolen_card",
+    "pending_then_approved",
+    "pending_then_declined",
+    "requires_action",
+    "lost_answer",
+    "error",
+    "not_sent",
+]
+
+TEN_EUROS = Money(1000, "EUR")
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something that happened to money, seen at the gateway and not in our answers."""
+
+    operation: Operation
+    amount: Money
+
+
+class Stage(Protocol):
+    """A gateway to test, the means to make it behave, and eyes on what it really did."""
+
+    @property
+    def gateway(self) -> Gateway: ...
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T: ...
+
+    def card(self, case: Case) -> str:
+        """A token whose next payment goes as the case says; skips the test if there is no such case."""
+        ...
+
+    def refund_goes(self, case: Case) -> dict[str, str]:
+        """Metadata with which the next refund goes as the case says; skips as `card` does."""
+        ...
+
+    def time_passes(self, payment_id: PaymentId) -> None:
+        """Let what is pending come to its end."""
+        ...
+
+    def customer_acts(self, request: AuthorizeRequest, reference: str, *, approve: bool) -> None:
+        """Act as the customer whose bank asked for authentication."""
+        ...
+
+    def effects(self, payment_id: PaymentId) -> list[Effect]:
+        """What was done to the payment's money, oldest first, from the gateway's own books."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """A payment that was tried: what was asked, how the call ended, and the id stored between its steps."""
+
+    request: AuthorizeRequest
+    outcome: Outcome
+    opened: str | None
+
+    @property
+    def reference(self) -> str:
+        """The gateway's id of an approved payment."""
+        assert isinstance(self.outcome, Approved), self.outcome
+        return self.outcome.reference
+
+
+def asked(token: str, *, capture: bool = True, amount: Money = TEN_EUROS) -> AuthorizeRequest:
+    """A payment nobody asked for before."""
+    payment_id = PaymentId(f"pay_contract{next(_numbers)}")
+    return AuthorizeRequest(
+        attempt_id=payment_attempt_id(payment_id, 1),
+        payment_id=payment_id,
+        order_id="1001",
+        amount=amount,
+        token=token,
+        capture=capture,
+        reference=None,
+        return_url="https://shop.example/return",
+        description="Order 1001",
+        metadata={"basket": "7"},
+    )
+
+
+def pay(stage: Stage, request: AuthorizeRequest) -> Paid:
+    """Carry out a payment as the service does: again, with the stored id, if the gateway opened it first."""
+    first = stage.run(stage.gateway.authorize(request))
+    if not isinstance(first, Opened):
+        return Paid(request=request, outcome=first, opened=request.reference)
+    second_request = replace(request, reference=first.reference)
+    second = stage.run(stage.gateway.authorize(second_request))
+    assert not isinstance(second, Opened)
+    return Paid(request=second_request, outcome=second, opened=first.reference)
+
+
+def look(stage: Stage, paid: Paid) -> Outcome | Absent:
+    """Ask what became of a payment."""
+    request = paid.request
+    known = getattr(paid.outcome, "reference", None) or paid.opened
+    return stage.run(
+        stage.gateway.lookup(
+            LookupRequest(
+                attempt_id=request.attempt_id,
+                operation=Operation.SALE if request.capture else Operation.AUTHORIZE,
+                payment_id=request.payment_id,
+                amount=request.amount,
+                reference=known,
+                parent_reference=None,
+            )
+        )
+    )
+
+
+def look_after(
+    stage: Stage, request: CaptureRequest | VoidRequest | RefundRequest, parent: str
+) -> Outcome | Absent:
+    """Ask what became of a capture, void or refund whose own id was never learnt."""
+    operation = {
+        CaptureRequest: Operation.CAPTURE,
+        VoidRequest: Operation.VOID,
+        RefundRequest: Operation.REFUND,
+    }[type(request)]
+    return stage.run(
+        stage.gateway.lookup(
+            LookupRequest(
+                attempt_id=request.attempt_id,
+                operation=operation,
+                payment_id=request.payment_id,
+                amount=request.amount,
+                reference=None,
+                parent_reference=parent,
+            )
+        )
+    )
+
+
+def capture_of(paid: Paid, amount: Money = TEN_EUROS) -> CaptureRequest:
+    """A final capture of a held payment."""
+    payment_id = paid.request.payment_id
+    return CaptureRequest(
+        attempt_id=payment_attempt_id(payment_id, 2),
+        payment_id=payment_id,
+        authorization_reference=paid.reference,
+        amount=amount,
+        final=True,
+    )
+
+
+def void_of(paid: Paid, reference: str, number: int = 3) -> VoidRequest:
+    """Give up a payment."""
+    payment_id = paid.request.payment_id
+    return VoidRequest(
+        attempt_id=payment_attempt_id(payment_id, number),
+        payment_id=payment_id,
+        authorization_reference=reference,
+        amount=paid.request.amount,
+    )
+
+
+def refund_of(
+    paid: Paid, amount: Money = TEN_EUROS, *, number: int = 1, metadata: dict[str, str] | None = None
+) -> RefundRequest:
+    """Give back money of a captured payment."""
+    refund_id = RefundId(f"ref_{paid.request.payment_id}_{number}")
+    return RefundRequest(
+        attempt_id=refund_attempt_id(refund_id, 1),
+        payment_id=paid.request.payment_id,
+        refund_id=refund_id,
+        capture_reference=paid.reference,
+        amount=amount,
+        reason="requested_by_customer",
+        metadata=metadata or {},
+    )
+
+
+class GatewayContract:
+    """Inherit, and give a fixture `stage`."""
+
+    # --- payments --------------------------------------------------------------------------------------
+
+    def test_an_approved_sale_takes_what_was_asked(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+
+        assert isinstance(paid.outcome, Approved)
+        assert paid.outcome.amount == TEN_EUROS
+        assert stage.effects(paid.request.payment_id) == [Effect(Operation.SALE, TEN_EUROS)]
+        assert look(stage, paid) == paid.outcome
+
+    @pytest.mark.parametrize("amount", [Money(500, "JPY"), Money(1230, "KWD"), Money(7, "ISK")])
+    def test_the_amount_comes_back_in_our_units(self, stage: Stage, amount: Money) -> None:
+        paid = pay(stage, asked(stage.card("approved"), amount=amount))
+
+        assert isinstance(paid.outcome, Approved)
+        assert paid.outcome.amount == amount
+
+    @pytest.mark.parametrize(
+        ("case", "reason", "firmness"),
+        [
+            ("insufficient_funds", DeclineReason.INSUFFICIENT_FUNDS, Firmness.SOFT),
+            ("stolen_card", DeclineReason.LOST_OR_STOLEN, Firmness.HARD),
+        ],
+    )
+    def test_a_decline_is_told_in_our_words(
+        self, stage: Stage, case: Case, reason: DeclineReason, firmness: Firmness
+    ) -> None:
+        paid = pay(stage, asked(stage.card(case)))
+
+        assert isinstance(paid.outcome, Declined)
+        assert (paid.outcome.reason, paid.outcome.firmness) == (reason, firmness)
+        assert paid.outcome.code
+        assert stage.effects(paid.request.payment_id) == []
+        found = look(stage, paid)
+        assert isinstance(found, Declined)
+        assert (found.reason, found.firmness) == (reason, firmness)
+
+    def test_a_pending_payment_is_pending_until_it_is_approved(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("pending_then_approved")))
+
+        assert isinstance(paid.outcome, Pending)
+        assert isinstance(look(stage, paid), Pending)
+        stage.time_passes(paid.request.payment_id)
+        found = look(stage, paid)
+        assert isinstance(found, Approved)
+        assert found.amount == TEN_EUROS
+
+    def test_a_pending_payment_is_pending_until_it_is_declined(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("pending_then_declined")))
+
+        assert isinstance(paid.outcome, Pending)
+        stage.time_passes(paid.request.payment_id)
+        assert isinstance(look(stage, paid), Declined)
+        assert stage.effects(paid.request.payment_id) == []
+
+    @pytest.mark.parametrize("approve", [True, False])
+    def test_a_payment_waits_for_the_customer_and_then_ends(self, stage: Stage, approve: bool) -> None:
+        paid = pay(stage, asked(stage.card("requires_action")))
+
+        assert isinstance(paid.outcome, ActionRequired)
+        assert paid.outcome.action.url or paid.outcome.action.client_secret
+        assert isinstance(look(stage, paid), ActionRequired)
+        assert stage.effects(paid.request.payment_id) == []
+        stage.customer_acts(paid.request, paid.outcome.reference, approve=approve)
+        found = look(stage, paid)
+        assert isinstance(found, Approved if approve else Declined)
+        assert len(stage.effects(paid.request.payment_id)) == (1 if approve else 0)
+
+    def test_a_payment_that_waits_for_the_customer_can_be_voided(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("requires_action")))
+        assert isinstance(paid.outcome, ActionRequired)
+
+        voided = stage.run(stage.gateway.void(void_of(paid, paid.outcome.reference)))
+
+        assert isinstance(voided, Approved)
+        found = look(stage, paid)
+        assert isinstance(found, Declined)
+        assert [e for e in stage.effects(paid.request.payment_id) if e.operation is Operation.SALE] == []
+
+    # --- what went wrong -------------------------------------------------------------------------------
+
+    def test_a_lost_answer_is_unknown_and_a_look_up_tells_the_truth(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("lost_answer")))
+
+        assert isinstance(paid.outcome, Unknown)
+        found = look(stage, paid)
+        assert isinstance(found, Approved)
+        assert found.amount == TEN_EUROS
+        assert len(stage.effects(paid.request.payment_id)) == 1
+
+    def test_repeating_after_a_lost_answer_charges_nothing_more(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("lost_answer")))
+
+        again = pay(stage, paid.request)
+
+        assert isinstance(again.outcome, Approved)
+        assert len(stage.effects(paid.request.payment_id)) == 1
+
+    def test_an_error_without_effect_is_unknown_then_absent(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("error")))
+
+        assert isinstance(paid.outcome, Unknown)
+        assert isinstance(look(stage, paid), Absent)
+        assert stage.effects(paid.request.payment_id) == []
+
+    def test_a_call_that_is_turned_away_is_not_sent_and_may_be_repeated(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("not_sent")))
+
+        assert isinstance(paid.outcome, NotSent)
+        assert paid.outcome.retryable
+        assert isinstance(look(stage, paid), Absent)
+        assert stage.effects(paid.request.payment_id) == []
+
+    def test_a_payment_that_was_never_sent_is_absent(self, stage: Stage) -> None:
+        never = Paid(request=asked("tok_any"), outcome=NotSent(detail="", retryable=True), opened=None)
+
+        assert isinstance(look(stage, never), Absent)
+
+    # --- repeats ---------------------------------------------------------------------------------------
+
+    def test_the_same_key_again_gives_the_first_answer_and_no_second_charge(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+
+        again = pay(stage, paid.request)
+        from_the_start = pay(stage, replace(paid.request, reference=None))
+
+        assert again.outcome == from_the_start.outcome == paid.outcome
+        assert len(stage.effects(paid.request.payment_id)) == 1
+
+    def test_the_same_key_with_another_amount_never_charges_twice(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+        dearer = replace(paid.request, amount=Money(2000, "EUR"), reference=None)
+
+        again = pay(stage, dearer)
+
+        assert isinstance(again.outcome, Declined | NotSent | Unknown)
+        assert stage.effects(paid.request.payment_id) == [Effect(Operation.SALE, TEN_EUROS)]
+
+    # --- holds -----------------------------------------------------------------------------------------
+
+    def test_a_hold_is_taken_once(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+        assert isinstance(paid.outcome, Approved)
+        assert paid.outcome.amount == TEN_EUROS
+        capture = capture_of(paid)
+
+        taken = stage.run(stage.gateway.capture(capture))
+        again = stage.run(stage.gateway.capture(capture))
+
+        assert isinstance(taken, Approved)
+        assert taken.amount == TEN_EUROS
+        assert again == taken
+        assert look_after(stage, capture, paid.reference) == taken
+        effects = stage.effects(paid.request.payment_id)
+        assert [e for e in effects if e.operation is Operation.CAPTURE] == [
+            Effect(Operation.CAPTURE, TEN_EUROS)
+        ]
+
+    def test_part_of_a_hold_can_be_taken(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+
+        taken = stage.run(stage.gateway.capture(capture_of(paid, Money(400, "EUR"))))
+
+        assert isinstance(taken, Approved)
+        assert taken.amount == Money(400, "EUR")
+
+    def test_a_capture_not_yet_made_is_absent(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+
+        assert isinstance(look_after(stage, capture_of(paid), paid.reference), Absent)
+
+    def test_more_than_the_hold_is_never_taken(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+
+        taken = stage.run(stage.gateway.capture(capture_of(paid, Money(1001, "EUR"))))
+
+        assert isinstance(taken, Declined)
+        assert Operation.CAPTURE not in [e.operation for e in stage.effects(paid.request.payment_id)]
+
+    def test_a_hold_can_be_let_go_and_then_not_taken(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+        void = void_of(paid, paid.reference)
+
+        voided = stage.run(stage.gateway.void(void))
+        again = stage.run(stage.gateway.void(void))
+        taken = stage.run(stage.gateway.capture(capture_of(paid)))
+
+        assert isinstance(voided, Approved)
+        assert voided.amount == TEN_EUROS
+        assert again == voided
+        assert look_after(stage, void, paid.reference) == voided
+        assert isinstance(taken, Declined)
+
+    def test_money_that_was_taken_cannot_be_voided(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+
+        voided = stage.run(stage.gateway.void(void_of(paid, paid.reference)))
+
+        assert isinstance(voided, Declined)
+        assert stage.effects(paid.request.payment_id) == [Effect(Operation.SALE, TEN_EUROS)]
+
+    def test_what_is_let_go_already_cannot_be_let_go_again(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+        stage.run(stage.gateway.void(void_of(paid, paid.reference)))
+
+        second = stage.run(stage.gateway.void(void_of(paid, paid.reference, number=4)))
+
+        assert isinstance(second, Declined)
+
+    # --- refunds ---------------------------------------------------------------------------------------
+
+    def test_a_refund_gives_all_back_once(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+        refund = refund_of(paid)
+
+        given = stage.run(stage.gateway.refund(refund))
+        again = stage.run(stage.gateway.refund(refund))
+
+        assert isinstance(given, Approved)
+        assert given.amount == TEN_EUROS
+        assert again == given
+        assert look_after(stage, refund, paid.reference) == given
+        effects = stage.effects(paid.request.payment_id)
+        assert effects == [Effect(Operation.SALE, TEN_EUROS), Effect(Operation.REFUND, TEN_EUROS)]
+
+    def test_refunds_in_parts_end_where_the_payment_ends(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+
+        first = stage.run(stage.gateway.refund(refund_of(paid, Money(600, "EUR"), number=1)))
+        too_much = stage.run(stage.gateway.refund(refund_of(paid, Money(401, "EUR"), number=2)))
+        rest = stage.run(stage.gateway.refund(refund_of(paid, Money(400, "EUR"), number=3)))
+        nothing_left = stage.run(stage.gateway.refund(refund_of(paid, Money(1, "EUR"), number=4)))
+
+        assert isinstance(first, Approved)
+        assert isinstance(rest, Approved)
+        for refused in (too_much, nothing_left):
+            assert isinstance(refused, Declined)
+            assert refused.reason is DeclineReason.NOT_REFUNDABLE
+
+    def test_a_captured_hold_can_be_refunded(self, stage: Stage) -> None:
+        held = pay(stage, asked(stage.card("approved"), capture=False))
+        taken = stage.run(stage.gateway.capture(capture_of(held, Money(400, "EUR"))))
+        captured = Paid(request=held.request, outcome=taken, opened=held.opened)
+
+        given = stage.run(stage.gateway.refund(refund_of(captured, Money(400, "EUR"))))
+
+        assert isinstance(given, Approved)
+        assert given.amount == Money(400, "EUR")
+
+    def test_a_refund_whose_answer_is_lost_is_unknown_and_found(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+        refund = refund_of(paid, metadata=stage.refund_goes("lost_answer"))
+
+        given = stage.run(stage.gateway.refund(refund))
+
+        assert isinstance(given, Unknown)
+        found = look_after(stage, refund, paid.reference)
+        assert isinstance(found, Approved)
+        assert found.amount == TEN_EUROS
+        assert len(stage.effects(paid.request.payment_id)) == 2
+
+    def test_a_refund_that_had_no_effect_is_absent(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+        refund = refund_of(paid, metadata=stage.refund_goes("error"))
+
+        given = stage.run(stage.gateway.refund(refund))
+
+        assert isinstance(given, Unknown)
+        assert isinstance(look_after(stage, refund, paid.reference), Absent)
+        assert len(stage.effects(paid.request.payment_id)) == 1
+
+    def test_a_refund_can_be_pending(self, stage: Stage) -> None:
+        metadata = stage.refund_goes("pending_then_approved")
+        paid = pay(stage, asked(stage.card("approved")))
+        refund = refund_of(paid, metadata=metadata)
+
+        given = stage.run(stage.gateway.refund(refund))
+
+        assert isinstance(given, Pending)
+        stage.time_passes(paid.request.payment_id)
+        assert isinstance(look_after(stage, refund, paid.reference), Approved)
+
+    # --- secrets ---------------------------------------------------------------------------------------
+
+    def test_no_token_or_secret_is_shown(self, stage: Stage) -> None:
+        approved = pay(stage, asked(stage.card("approved")))
+        waiting = pay(stage, asked(stage.card("requires_action")))
+        assert isinstance(waiting.outcome, ActionRequired)
+
+        for paid in (approved, waiting):
+            shown = repr((paid.request, paid.outcome, look(stage, paid), stage.gateway))
+            assert paid.request.token not in shown
+        if secret := waiting.outcome.action.client_secret:
+            assert secret not in repr(waiting.outcome)
