@@ -72,7 +72,9 @@ def run(settings: Settings) -> None:
     embedded = settings.database_url is None
     if embedded:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        migrate(settings.ledger_url)  # a newcomer's own file; a production database is migrated by an operator
+        migrate(
+            settings.ledger_url
+        )  # a newcomer's own file; a production database is migrated by an operator
     gateways = open_gateways(settings)
     cycle = Cycle(
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
@@ -96,7 +98,7 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
     if sandbox.enabled:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         gateways["sandbox"] = SandboxGateway(
-            record=settings.data_dir / "sandbox.db",
+            settings.data_dir / "sandbox.db",
             latency_s=sandbox.latency_s,
             slow_s=sandbox.slow_s,
             settle_delay=timedelta(seconds=sandbox.settle_s),

@@ -5,7 +5,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -42,7 +42,6 @@ class AmqpLine:
     """A line to RabbitMQ over py-amqp."""
 
     errors: tuple[type[Exception], ...] = (amqp.AMQPError, OSError)
-    poll_s: float | None = None
 
     def __init__(self, address: Address, options: LineOptions) -> None:
         """Connect. Raises: BusDown, BusRefused."""
@@ -56,18 +55,20 @@ class AmqpLine:
             # From here on a write must not wait for a broker that stands still.
             self._socket.settimeout(options.write_timeout_s)
             self._write_timeout_s = options.write_timeout_s
-            self._heartbeat_s: float = self._connection.heartbeat
+            self._heartbeat_s: float = self._connection.heartbeat  # The shorter of ours and the broker's.
+            self.tick_s = self._heartbeat_s / 4
             self._heard_at = monotonic()
             self.channel = self._connection.channel()
             # A body belongs to its reader: py-amqp would turn it into str where a content encoding is named.
             self.channel.auto_decode = False
         except self.errors as error:
+            self._writer.close()
             if refusal := _refusal(error):
                 raise BusRefused(f"{address}: {refusal}") from error
             raise BusDown(f"{address}: {describe(error)}") from error
 
     def _connect(self, address: Address, options: LineOptions) -> Any:
-        client = Connection(  # type: ignore[no-untyped-call]
+        client = Connection(
             hostname=address.host,
             port=address.port,
             userid=address.user,
@@ -143,12 +144,12 @@ class AmqpLine:
         """Ask for deliveries of a queue."""
         self.channel.basic_consume(queue, consumer_tag=queue, nowait=not wait, callback=on_delivery)
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, *, timeout_s: float) -> None:
         """Cancel every consumer and take in what is on its way until the broker says that was all."""
         with self.gathered():
             for consumer_tag in self.channel.callbacks:
                 self.channel.send_method(spec.Basic.Cancel, "sb", (consumer_tag, False))
-        self._read_until(lambda: not self.channel.callbacks, self._write_timeout_s)
+        self._read_until(lambda: not self.channel.callbacks, timeout_s)
 
     def listen_for_confirms(self, listener: ConfirmListener) -> None:
         """Put the channel in confirm mode (rabbitmq.com/docs/confirms)."""
@@ -184,9 +185,9 @@ class AmqpLine:
 
     def abandon(self) -> None:
         """Drop the connection without waiting for anything."""
-        if self._connection.connected:
+        with suppress(OSError):
             self._socket.settimeout(0)  # TLS would wait for the other side's goodbye.
-            self._connection.collect()
+        self._connection.collect()
 
     def _read_until(self, done: Callable[[], bool], timeout_s: float) -> None:
         deadline = monotonic() + timeout_s
@@ -230,7 +231,7 @@ def _refusal(error: Exception) -> str | None:
     """Say what a person must change; None if waiting may help."""
     match error:
         case amqp.AccessRefused():
-            return f"the broker refuses user or password ({error.reply_text})"
+            return f"the broker refuses the user and password, or the certificate ({error.reply_text})"
         case amqp.NotAllowed() if "limit" not in str(error.reply_text):
             return f"the broker refuses the virtual host ({error.reply_text})"
         case ssl.SSLCertVerificationError():

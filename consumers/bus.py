@@ -174,7 +174,7 @@ class KombuBus:
     def pause(self) -> None:
         """Stop consuming; what was delivered stays ours. Raises: BusDown."""
         with self._losing() as opened:
-            opened.subscription.pause()
+            opened.subscription.pause(timeout_s=self._write_timeout_s)
 
     def resume(self) -> None:
         """Consume again. Raises: BusDown."""
@@ -185,7 +185,7 @@ class KombuBus:
         """Hand back what was not taken and leave; waits a few seconds at most and never raises."""
         if (opened := self._opened) is not None:
             with suppress(BusDown), self._losing():
-                opened.subscription.pause()
+                opened.subscription.pause(timeout_s=_CLOSE_TIMEOUT_S)
                 opened.subscription.requeue_buffered()
                 opened.inbound.close(timeout_s=_CLOSE_TIMEOUT_S)
                 opened.outbound.close(timeout_s=_CLOSE_TIMEOUT_S)
@@ -242,7 +242,7 @@ class KombuBus:
             else:
                 key.data()
         for line in (opened.inbound, opened.outbound):
-            if line.poll_s is not None or line.has_buffered():
+            if line.fileno() is None or line.has_buffered():
                 line.read()
             line.keep_alive(monotonic())
         self._publisher.write_waiting()
@@ -253,8 +253,7 @@ class KombuBus:
         lines = (opened.inbound, opened.outbound)
         if any(line.has_buffered() for line in lines):
             return 0
-        limits = [wait_until - monotonic(), self._heartbeat_s / 4]
-        limits += [line.poll_s for line in lines if line.poll_s is not None]
+        limits = [wait_until - monotonic(), *(line.tick_s for line in lines)]
         if (confirm_deadline := self._publisher.next_deadline) is not None:
             limits.append(confirm_deadline - monotonic())
         return max(0, min(limits))

@@ -141,9 +141,13 @@ class Cycle:
                 case Rejected(why=why):
                     self._work.append(Work(happening=why, delivery=delivery))
                 case Dead(why=why):
-                    log.warning("message_unreadable", queue=delivery.queue, reason=why.reason, field=why.field)
+                    log.warning(
+                        "message_unreadable", queue=delivery.queue, reason=why.reason, field=why.field
+                    )
                     dead.append(
-                        self._dead_letter(delivery, reason=why.reason, detail=why.message, at=why.field, attempts=1)
+                        self._dead_letter(
+                            delivery, reason=why.reason, detail=why.message, at=why.field, attempts=1
+                        )
                     )
         self._publish(dead)
 
@@ -349,7 +353,9 @@ class Cycle:
         self._bus_is_up = True
         self._bus_retry.reset()
         # What an earlier connection delivered is delivered again: doing it from here would only be double work.
-        self._work = [w for w in self._work if w.delivery is None or w.delivery.generation == self._bus.generation]
+        self._work = [
+            w for w in self._work if w.delivery is None or w.delivery.generation == self._bus.generation
+        ]
         log.info("broker_connected", generation=self._bus.generation)
         return True
 

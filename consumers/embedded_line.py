@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import amqp
+from amqp import serialization
 from kombu.connection import Connection
 
 from consumers import embedded
@@ -22,7 +23,7 @@ class EmbeddedLine:
     """A line to the broker in a directory."""
 
     errors: tuple[type[Exception], ...] = (amqp.AMQPError, OSError)
-    poll_s: float | None = embedded.POLL_S
+    tick_s: float = embedded.POLL_S
     blocked = False
 
     def __init__(self, address: EmbeddedAddress) -> None:
@@ -31,7 +32,7 @@ class EmbeddedLine:
         self._published = 0
         self._consumer_tags: list[str] = []
         embedded.register()
-        client = Connection(f"embedded://{quote(str(address.directory))}")  # type: ignore[no-untyped-call]
+        client = Connection(f"embedded://{quote(str(address.directory))}")
         try:
             self._connection = client.transport.establish_connection()
             self.channel = self._connection.channel()
@@ -70,7 +71,7 @@ class EmbeddedLine:
             self.channel.basic_consume(queue, consumer_tag=queue, callback=on_delivery)
         )
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, *, timeout_s: float) -> None:
         """Stop consuming."""
         while self._consumer_tags:
             self.channel.basic_cancel(self._consumer_tags.pop())
@@ -82,6 +83,7 @@ class EmbeddedLine:
 
     def publish(self, content: Any, *, exchange: str, routing_key: str, mandatory: bool) -> None:
         """Add one message to the transaction."""
+        serialization.dumps("ss", (exchange, routing_key))  # No longer than AMQP can carry: 255 bytes each.
         self.channel.basic_publish(content, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
         self._published += 1
 

@@ -106,18 +106,18 @@ class FrameWriter:
         self.written_at = monotonic()
         self._gathering = False
         self._buffer = bytearray()
-        self._write: Callable[[Any], None] = self._not_connected
+        self._transport: Any = None
 
     def attach(self, connection: Any, transport: Any) -> Callable[..., None]:
         """Stand between py-amqp's frame writer and its transport (the `frame_writer` parameter)."""
-        self._write = transport.write
+        self._transport = transport
         writer: Callable[..., None] = method_framing.frame_writer(connection, self)
         return writer
 
     def write(self, frame: Any) -> None:
         """Take one encoded frame. Raises: OSError if the socket does not take it in time."""
         if not self._gathering:
-            self._write(frame)
+            self._transport.write(frame)
             self.written_at = monotonic()
             return
         self._buffer += frame
@@ -135,11 +135,13 @@ class FrameWriter:
             self._gathering = False
             self._buffer.clear()
 
+    def close(self) -> None:
+        """Close the transport: py-amqp leaves it open where a handshake fails."""
+        if self._transport is not None:
+            self._transport.close()
+
     def _flush(self) -> None:
         if self._buffer:
-            self._write(bytes(self._buffer))
+            self._transport.write(bytes(self._buffer))
             self._buffer.clear()
             self.written_at = monotonic()
-
-    def _not_connected(self, frame: Any) -> None:
-        raise OSError("not connected")

@@ -33,11 +33,11 @@ class Line(Protocol):
         """Whether the broker takes no publishes for now (memory or disk alarm)."""
 
     @property
-    def poll_s(self) -> float | None:
-        """How often to look for deliveries, in seconds, where there is no descriptor to wait on."""
+    def tick_s(self) -> float:
+        """How long read() and keep_alive() may go uncalled, in seconds, when nothing becomes readable."""
 
     def fileno(self) -> int | None:
-        """The descriptor that becomes readable when there is something to read."""
+        """The descriptor that becomes readable when there is something to read, if there is one."""
 
     def has_buffered(self) -> bool:
         """Whether there is something to read that the descriptor does not show."""
@@ -54,7 +54,7 @@ class Line(Protocol):
     def consume(self, queue: str, on_delivery: Callable[[Any], None], *, wait: bool) -> None:
         """Start consuming; waiting for the broker's answer is only possible before the first read()."""
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, *, timeout_s: float) -> None:
         """Stop consuming; once this returns nothing more is delivered."""
 
     def listen_for_confirms(self, listener: ConfirmListener) -> None:

@@ -58,10 +58,10 @@ class Subscription:
         self._buffer.clear()
         self.requeue(buffered)
 
-    def pause(self) -> None:
-        """Cancel the consumers."""
+    def pause(self, *, timeout_s: float) -> None:
+        """Cancel the consumers, waiting at most `timeout_s` seconds for the broker's answer."""
         if self._consuming:
-            self._line.cancel_all()
+            self._line.cancel_all(timeout_s=timeout_s)
             self._consuming = False
 
     def resume(self) -> None:

@@ -58,6 +58,7 @@ def run_turn(
             turn.settle(item)
         changes = turn.changes()
         changes.published.extend(confirmed)
+        changes.published_at = now
         transaction.write(changes)
     return Result(calls=turn.calls(), events=turn.to_publish(ours))
 
@@ -138,9 +139,13 @@ class _Turn:
         loaded, changes = self._loaded, self._changes
         changes.rejections.extend(self._rejections.values())
         for payment in self._payments.values():
-            (changes.payments if payment.payment_id in loaded.payments else changes.new_payments).append(payment)
+            (changes.payments if payment.payment_id in loaded.payments else changes.new_payments).append(
+                payment
+            )
         for attempt in self._attempts.values():
-            (changes.attempts if attempt.attempt_id in loaded.attempts else changes.new_attempts).append(attempt)
+            (changes.attempts if attempt.attempt_id in loaded.attempts else changes.new_attempts).append(
+                attempt
+            )
         for refund in self._refunds.values():
             (changes.refunds if refund.refund_id in loaded.refunds else changes.new_refunds).append(refund)
         return changes
@@ -215,7 +220,9 @@ class _Turn:
         match happening:
             case Asked(source=source, command=command):
                 actor, action = source, type(command).__name__
-                subject: str = command.refund_id if isinstance(command, RefundRequested) else command.payment_id
+                subject: str = (
+                    command.refund_id if isinstance(command, RefundRequested) else command.payment_id
+                )
             case Answered(attempt_id=attempt_id, answer=answer):
                 actor, action, subject = "gateway", type(answer).__name__, attempt_id
             case TimerDue(attempt_id=due_attempt, refund_id=refund_id):

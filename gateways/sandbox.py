@@ -99,6 +99,8 @@ _INVALID_CARD = _declined(DeclineReason.INVALID_CARD, Firmness.HARD, "unknown_to
 _APPROVED = _Script()
 _NOT_SENT = NotSent(detail="the sandbox was told to be out of reach", retryable=True)
 
+_NEVER_REACHED = "tok_not_sent"
+_REACHED_LATER = "tok_not_sent_once"
 _CARD_SCRIPTS = {
     "tok_approved": _APPROVED,
     "tok_slow": _Script(slow=True),
@@ -110,7 +112,7 @@ _CARD_SCRIPTS = {
     "tok_pending_then_declined": _LATER_DECLINED,
     "tok_requires_action": _Script(truth="action"),
     "tok_lost_answer": _Script(told="lost"),
-    "tok_not_sent_once": _APPROVED,
+    _REACHED_LATER: _APPROVED,
     "tok_error": _Script(truth="absent", told="error"),
     "tok_amount_mismatch": _Script(surplus=1),
 }
@@ -167,9 +169,9 @@ class SandboxGateway:
     async def authorize(self, request: AuthorizeRequest) -> Outcome:
         """Hold money, or take it at once, in one step; the token decides how it ends."""
         token = request.token
-        if token == "tok_not_sent":
+        if token == _NEVER_REACHED:
             return await self._after_delay(_NOT_SENT)
-        if token == "tok_not_sent_once" and self._record.first_knock(request.payment_id):
+        if token == _REACHED_LATER and self._record.first_knock(request.payment_id):
             return await self._after_delay(_NOT_SENT)
         call = _Call(
             attempt_id=request.attempt_id,
@@ -315,7 +317,8 @@ class SandboxGateway:
 
     def _repeat(self, call: _Call) -> Outcome:
         entry = self._record.find(call.attempt_id)
-        assert entry is not None, "an operation that was recorded is gone"
+        if entry is None:
+            raise RuntimeError("an operation that was recorded is gone from the sandbox's record")
         self._record.note_repeat(call.attempt_id)
         first = (entry.operation, entry.asked, entry.currency, entry.parent)
         if first != (call.operation, call.amount.minor, call.amount.currency, call.parent):

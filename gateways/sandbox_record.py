@@ -38,11 +38,14 @@ CREATE INDEX IF NOT EXISTS operation_parent ON operation (parent) WHERE parent I
 CREATE TABLE IF NOT EXISTS turned_away (payment_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
-_COLUMNS = (
-    "attempt_id, operation, payment_id, parent, asked, amount, currency, truth, told, "
-    "reason, firmness, code, later, settles_at, at, executed, asked_times"
+_INSERT = (
+    "INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
-_INSERT = f"INSERT INTO operation ({_COLUMNS}) VALUES ({', '.join('?' * 17)}) ON CONFLICT DO NOTHING"
+_ACTED = {
+    True: "UPDATE operation SET truth = 'approved', executed = 1 WHERE attempt_id = ? AND truth = 'action'",
+    False: "UPDATE operation SET truth = 'declined', reason = 'authentication_failed',"
+    " firmness = 'needs_authentication', code = 'action_refused' WHERE attempt_id = ? AND truth = 'action'",
+}
 _REFERENCE_PREFIX = "sbx_"
 
 
@@ -105,6 +108,7 @@ class SandboxRecord:
     def __init__(self, path: Path) -> None:
         """Open the record, or begin it; `path` is a file in an existing directory."""
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        self._db.row_factory = sqlite3.Row
         # Writers queue on this lock inside the kernel: SQLite's own busy wait sleeps in whole milliseconds,
         # which would hold up an asyncio loop.
         self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -118,8 +122,11 @@ class SandboxRecord:
 
     def executions(self, payment_id: str | None = None) -> list[Execution]:
         """Every charge, hold, capture, void and refund that was carried out, oldest first."""
-        sql = f"SELECT {_COLUMNS} FROM operation WHERE executed > 0 AND payment_id = coalesce(?, payment_id)"
-        rows = self._db.execute(f"{sql} ORDER BY at, attempt_id", (payment_id,))
+        rows = self._db.execute(
+            "SELECT * FROM operation WHERE executed > 0 AND payment_id = coalesce(?, payment_id)"
+            " ORDER BY at, attempt_id",
+            (payment_id,),
+        )
         return [_execution(_entry(row)) for row in rows]
 
     def charges_by_payment(self) -> dict[PaymentId, int]:
@@ -132,18 +139,8 @@ class SandboxRecord:
 
     def complete_action(self, attempt_id: str, *, approve: bool) -> bool:
         """Act as the customer on a payment that waits for one; False if it no longer waits."""
-        approved = "truth = 'approved', executed = 1"
-        refused = (
-            "truth = 'declined', reason = 'authentication_failed', firmness = 'needs_authentication',"
-            " code = 'action_refused'"
-        )
         with self._locked():
-            changed = self._db.execute(
-                f"UPDATE operation SET {approved if approve else refused}"
-                " WHERE attempt_id = ? AND truth = 'action'",
-                (attempt_id,),
-            )
-            return changed.rowcount == 1
+            return self._db.execute(_ACTED[approve], (attempt_id,)).rowcount == 1
 
     def close(self) -> None:
         """Let the file go."""
@@ -175,8 +172,7 @@ class SandboxRecord:
 
     def find(self, attempt_id: str) -> Entry | None:
         """What is recorded under a key."""
-        sql = f"SELECT {_COLUMNS} FROM operation WHERE attempt_id = ?"
-        row = self._db.execute(sql, (attempt_id,)).fetchone()
+        row = self._db.execute("SELECT * FROM operation WHERE attempt_id = ?", (attempt_id,)).fetchone()
         return None if row is None else _entry(row)
 
     def find_reference(self, reference: str) -> Entry | None:
@@ -236,8 +232,8 @@ def _row(entry: Entry) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    entry = dict(zip(_COLUMNS.split(", "), row, strict=True))
+def _entry(row: sqlite3.Row) -> Entry:
+    entry: dict[str, Any] = dict(row)
     entry["reason"] = entry["reason"] and DeclineReason(entry["reason"])
     entry["firmness"] = entry["firmness"] and Firmness(entry["firmness"])
     return Entry(**entry)

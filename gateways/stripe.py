@@ -45,6 +45,7 @@ Ending = TypeVar("Ending", bound="Outcome | Opened | Absent")
 
 _MAX_METADATA, _MAX_KEY, _MAX_VALUE = 50, 40, 500  # docs.stripe.com/metadata
 _MAX_DESCRIPTOR_SUFFIX = 22  # docs.stripe.com/get-started/account/statement-descriptors
+_REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 _REFUND_PAGES = 10  # of 100 refunds each
 
 
@@ -236,9 +237,8 @@ class StripeGateway:
             "amount": wire,
             "metadata": _metadata(ids, request.metadata),
         }
-        match request.reason:
-            case "duplicate" | "fraudulent" | "requested_by_customer" as reason:
-                params["reason"] = reason
+        if request.reason in _REFUND_REASONS:
+            params["reason"] = request.reason
         return await self._ask(
             self._refunds.create_async(params, {"idempotency_key": request.attempt_id}),
             answers.read_refund,

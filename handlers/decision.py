@@ -100,7 +100,9 @@ class Policy:
         timedelta(seconds=s) for s in (10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
     )
     """Waits between look-ups of an unknown outcome (books, 5.2); the last one repeats, with a person told."""
-    pending_delays: tuple[timedelta, ...] = tuple(timedelta(seconds=s) for s in (30, 120, 600, 3600, 6 * 3600))
+    pending_delays: tuple[timedelta, ...] = tuple(
+        timedelta(seconds=s) for s in (30, 120, 600, 3600, 6 * 3600)
+    )
     """Waits between look-ups of what is under way at the gateway; the last one repeats."""
     max_sends: int = 3
     """How often one operation is sent under its key while its outcome is unknown."""

@@ -53,9 +53,7 @@ def called_off(known: Known, step: Step, policy: Policy, now: datetime) -> Decis
     assert known.payment is not None
     cancel = step.attempt
     if cancel.is_open:
-        return Decision(
-            result=known.payment.status, attempts=(cancel,), call=call_for(step, known.payment)
-        )
+        return Decision(result=known.payment.status, attempts=(cancel,), call=call_for(step, known.payment))
     original = next(
         (a for a in known.attempts.values() if a.is_open and a.reference == cancel.parent_reference), None
     )

@@ -90,9 +90,7 @@ def _reserve(
     known: Known, payment: Payment, refund: Refund, amount: int, policy: Policy, now: datetime
 ) -> Decision:
     taken = next(
-        a
-        for a in known.attempts.values()
-        if a.operation in TAKES_MONEY and a.state is AttemptState.SUCCEEDED
+        a for a in known.attempts.values() if a.operation in TAKES_MONEY and a.state is AttemptState.SUCCEEDED
     )
     attempt = Attempt(
         attempt_id=refund_attempt_id(refund.refund_id, 1),
@@ -120,9 +118,7 @@ def _reserve(
     )
 
 
-def _refuse(
-    payment: Payment, refund: Refund, reason: FailureReason, message: str, now: datetime
-) -> Decision:
+def _refuse(payment: Payment, refund: Refund, reason: FailureReason, message: str, now: datetime) -> Decision:
     refund = replace(refund, status=RefundStatus.REJECTED, due_at=None, updated_at=now)
     minor = refund.amount if refund.amount is not None else max(payment.refundable, 0)
     payment, failed = announce(

@@ -68,7 +68,9 @@ def digest(
     journal_id: str, payment_id: str, gateway: str, currency: str, lines: list[tuple[int, str, str, int]]
 ) -> str:
     """Fingerprint of a journal from plain values, in the order of its lines."""
-    text = "|".join([journal_id, payment_id, gateway, currency, *(f"{a},{la},{s},{m}" for a, la, s, m in lines)])
+    text = "|".join(
+        [journal_id, payment_id, gateway, currency, *(f"{a},{la},{s},{m}" for a, la, s, m in lines)]
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -91,7 +93,9 @@ def _journal(kind: str, attempt: Attempt, at: datetime, *entries: Entry) -> Jour
 
 def authorization(attempt: Attempt, at: datetime) -> Journal:
     """J01: a hold."""
-    hold = _transfer(Account.AUTHORIZATION_HOLD, Account.AUTHORIZATION_HOLD_CONTRA, Layer.MEMO, attempt.amount)
+    hold = _transfer(
+        Account.AUTHORIZATION_HOLD, Account.AUTHORIZATION_HOLD_CONTRA, Layer.MEMO, attempt.amount
+    )
     return _journal("J01", attempt, at, *hold)
 
 

@@ -127,4 +127,5 @@ class Changes:
     """Stream and subject: the subject's latest event in the stream is announced again."""
     published: list[EventKey] = field(default_factory=list)
     """Confirmed by the broker."""
+    published_at: datetime | None = None
     audit: list[AuditLine] = field(default_factory=list)

@@ -138,7 +138,9 @@ class Payment:
     def refundable(self) -> int:
         """What may still be refunded; negative when the gateway gave back more than we know of."""
         taken_back = self.refunded + self.refund_pending + self.refunded_external
-        return self.captured_gross - self.capture_reversed - taken_back - self.disputed_open - self.charged_back
+        return (
+            self.captured_gross - self.capture_reversed - taken_back - self.disputed_open - self.charged_back
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

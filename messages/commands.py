@@ -55,7 +55,9 @@ class PaymentRequested(Message):
     payment_id: PaymentIdField
     order_id: OrderIdField
     amount: PositiveMoney
-    payment_method: PaymentMethod | None = Field(default=None, description="Either this or payment_method_id.")
+    payment_method: PaymentMethod | None = Field(
+        default=None, description="Either this or payment_method_id."
+    )
     payment_method_id: ShortText | None = Field(default=None, description="A stored payment method.")
     customer_id: ShortText | None = None
     capture: Literal["automatic", "manual"] = Field(
@@ -104,4 +106,3 @@ COMMANDS: dict[str, type[Command]] = {
     "RefundRequested": RefundRequested,
 }
 """Wire name to class; a test keeps it in step with `Command`."""
-

@@ -43,7 +43,9 @@ class Sender:
 class Unreadable(Exception):
     """The message is not a command we can act on. The text names the field and never quotes the body."""
 
-    def __init__(self, reason: RejectionReason, message: str, *, at: str | None = None, sender: Sender) -> None:
+    def __init__(
+        self, reason: RejectionReason, message: str, *, at: str | None = None, sender: Sender
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -121,7 +123,9 @@ def _explained(error: ValidationError, sender: Sender) -> Unreadable:
     at = ".".join(str(part) for part in problem["loc"]) or None
     match problem["type"]:
         case "json_invalid":
-            return Unreadable(RejectionReason.UNREADABLE, "the body is not valid JSON in UTF-8", sender=sender)
+            return Unreadable(
+                RejectionReason.UNREADABLE, "the body is not valid JSON in UTF-8", sender=sender
+            )
         case "missing":
             reason = RejectionReason.MISSING_FIELD
         case "extra_forbidden" | "unexpected_keyword_argument":
@@ -140,7 +144,9 @@ def _sender_in_headers(headers: Mapping[str, object]) -> Sender:
 def _attributes_in_headers(headers: Mapping[str, object]) -> dict[str, object]:
     cut = len(HEADER_PREFIX)
     # The binding allows `cloudEvents:` too and prefers `_`; both have the same length.
-    return {name[cut:]: value for name, value in headers.items() if name[:cut] in (HEADER_PREFIX, "cloudEvents:")}
+    return {
+        name[cut:]: value for name, value in headers.items() if name[:cut] in (HEADER_PREFIX, "cloudEvents:")
+    }
 
 
 def _open_structured(body: bytes) -> tuple[dict[str, Any], bytes]:

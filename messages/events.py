@@ -16,7 +16,8 @@ EVENTS_EXCHANGE = "payments.events"
 
 Category = Literal["declined", "rejected", "failed", "expired", "canceled"]
 Sequence = Annotated[
-    int, Field(ge=1, description="Counts the payment's events without gaps: a missing number is a missed event.")
+    int,
+    Field(ge=1, description="Counts the payment's events without gaps: a missing number is a missed event."),
 ]
 
 

@@ -16,10 +16,14 @@ ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 _Checked = StringConstraints(strict=True, pattern=ID_PATTERN)
 
 PaymentIdField = Annotated[
-    PaymentId, _Checked, Field(description="Made by the publisher; names the payment.", examples=["pay_01JD5RZ3"])
+    PaymentId,
+    _Checked,
+    Field(description="Made by the publisher; names the payment.", examples=["pay_01JD5RZ3"]),
 ]
 RefundIdField = Annotated[
-    RefundId, _Checked, Field(description="Made by the publisher; names the refund.", examples=["ref_01JD5S07"])
+    RefundId,
+    _Checked,
+    Field(description="Made by the publisher; names the refund.", examples=["ref_01JD5S07"]),
 ]
 OrderIdField = Annotated[str, _Checked, Field(description="The order the payment is for.", examples=["1001"])]
 

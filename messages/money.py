@@ -68,7 +68,10 @@ class Money:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
 
     minor: Annotated[
-        int, Field(ge=0, le=MAX_MINOR, description="Whole minor units (cents; ISO 4217 exponent).", examples=[1999])
+        int,
+        Field(
+            ge=0, le=MAX_MINOR, description="Whole minor units (cents; ISO 4217 exponent).", examples=[1999]
+        ),
     ]
     currency: Currency
 

@@ -63,7 +63,9 @@ def topology(as_json: AsJson = False) -> None:
 
 @app.command()
 def publish(
-    file: Annotated[Path, typer.Argument(help="JSON lines of commands; - reads standard input.", allow_dash=True)],
+    file: Annotated[
+        Path, typer.Argument(help="JSON lines of commands; - reads standard input.", allow_dash=True)
+    ],
     unchecked: Annotated[bool, typer.Option(help="Send even what the worker would reject.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +96,9 @@ def events(
     """Follow what is announced, until Ctrl-C: every event the broker has confirmed, as it is confirmed."""
     with _explained():
         try:
-            for event in follow(read_settings().ledger_url, payment_id=payment_id, since_s=since_s, once=once):
+            for event in follow(
+                read_settings().ledger_url, payment_id=payment_id, since_s=since_s, once=once
+            ):
                 print(event.as_json() if as_json else render_event(event), flush=True)
         except KeyboardInterrupt:
             pass
@@ -136,7 +140,9 @@ def verify(as_json: AsJson = False) -> None:
     _show(
         {"problems": problems, "checked": report.counts},
         as_json,
-        lambda: "\n".join(problems) or "clean: " + ", ".join(f"{n} {what}" for what, n in report.counts.items()),
+        lambda: (
+            "\n".join(problems) or "clean: " + ", ".join(f"{n} {what}" for what, n in report.counts.items())
+        ),
     )
     if problems:
         raise typer.Exit(1)

@@ -96,7 +96,9 @@ class OrderService:
     def __init__(self, url: str) -> None:
         embedded.register()
         self._channel = kombu.Connection(url).channel()
-        self._channel.exchange_declare(exchange=EVENTS.name, type=EVENTS.kind, durable=True, auto_delete=False)
+        self._channel.exchange_declare(
+            exchange=EVENTS.name, type=EVENTS.kind, durable=True, auto_delete=False
+        )
         self._channel.queue_declare(queue=QUEUE, durable=True, auto_delete=False)
         self._channel.queue_bind(queue=QUEUE, exchange=EVENTS.name, routing_key="#")
         self.stories: dict[str, Story] = {}
@@ -136,7 +138,9 @@ def main() -> int:
     ledger_url = f"sqlite:///{(HOME / 'ledger.db').absolute()}"
     migrate(ledger_url)
     url = f"embedded://{HOME.absolute()}"
-    console.print("[bold]A day of orders[/bold] through one worker: embedded broker, SQLite ledger, sandbox gateway.\n")
+    console.print(
+        "[bold]A day of orders[/bold] through one worker: embedded broker, SQLite ledger, sandbox gateway.\n"
+    )
     with _worker() as running:
         service = OrderService(url)
         count = _publish_the_day(url)

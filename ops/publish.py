@@ -115,7 +115,9 @@ def _flush(bus: KombuBus, batch: list[Outgoing]) -> int:
         bus.receive(wait_s=0.1, limit=0)
         receipts = bus.receipts()
         if receipts.failed or monotonic() > deadline:
-            raise NotPublished(f"{len(waiting)} of {count} commands were not confirmed; publish the file again")
+            raise NotPublished(
+                f"{len(waiting)} of {count} commands were not confirmed; publish the file again"
+            )
         waiting.difference_update(receipts.confirmed)
     return count
 

@@ -95,9 +95,12 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    data_dir: Path = Field(default=Path(".payments"), description="Home of the embedded broker, ledger and sandbox.")
+    data_dir: Path = Field(
+        default=Path(".payments"), description="Home of the embedded broker, ledger and sandbox."
+    )
     broker_url: SecretStr | None = Field(
-        default=None, description="amqp:// or amqps://, several separated by `;`; default: the embedded broker."
+        default=None,
+        description="amqp:// or amqps://, several separated by `;`; default: the embedded broker.",
     )
     database_url: SecretStr | None = Field(
         default=None, description="postgresql+psycopg://…; default: SQLite in the data directory."

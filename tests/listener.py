@@ -38,7 +38,9 @@ class Listener:
         self._connection = kombu.Connection(url)
         channel = self._connection.channel()
         channel.exchange_declare(exchange="payments.events", type="topic", durable=True, auto_delete=False)
-        channel.queue_declare(queue=name, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
+        channel.queue_declare(
+            queue=name, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
+        )
         channel.queue_bind(queue=name, exchange="payments.events", routing_key="#")
         self._channel = channel
         self._name = name

@@ -1,8 +1,7 @@
-"""The servers tests run on: that they are real, keep what is durable, keep tests apart, and leave nothing behind."""
+"""The servers tests run on: they are real, keep what is durable, keep tests apart, leave nothing behind."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,15 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.servers import NoServer, OwnPostgres, OwnRabbitmq, Postgres, Rabbitmq, running_own_postgres, watcher
+from tests.servers import (
+    NoServer,
+    OwnPostgres,
+    OwnRabbitmq,
+    Postgres,
+    Rabbitmq,
+    running_own_postgres,
+    watcher,
+)
 from tests.servers.programs import Package, find_or_install
 
 DEADLINE_S = 30.0
@@ -99,19 +106,23 @@ def test_rabbitmqctl_speaks_to_our_broker(rabbitmq_owned: OwnRabbitmq, vhost: st
 
 
 def test_a_paused_server_answers_nothing_until_it_is_resumed(postgres_owned: OwnPostgres) -> None:
-    address = make_url(postgres_owned.url).set(drivername="postgresql").render_as_string(hide_password=False)
     postgres_owned.pause()
 
     with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(address, connect_timeout=2)
+        psycopg.connect(plain(postgres_owned.url), connect_timeout=2)
 
     postgres_owned.resume()
 
     assert postgres_owned.psql("SELECT 1") == [(1,)]
 
 
+def plain(url: str) -> str:
+    """The URL as psycopg itself takes it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def _with_one_account(url: str) -> None:
-    with psycopg.connect(make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)) as line:
+    with psycopg.connect(plain(url)) as line:
         line.execute("CREATE TABLE accounts (name text)")
         line.execute("INSERT INTO accounts VALUES ('prepared')")
 
@@ -158,9 +169,8 @@ with running_own_postgres() as server:
 
 
 def test_no_server_and_no_file_outlives_a_run_that_was_killed() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
-    ) as owner:
+    command = [sys.executable, "-c", OWNER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         pid, directory = owner.stdout.readline().split()
         assert watcher.is_running(int(pid))

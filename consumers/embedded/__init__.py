@@ -1,13 +1,13 @@
 """The embedded broker: a kombu transport over SQLite, for a first hour with the service and for one machine.
 
 `embedded:///absolute/directory` keeps durable exchanges (direct, topic, fanout), queues, bindings and messages
-in `broker.db` in that directory. Any number of processes and threads of one machine may use it, each with its
-own connection. A message is on disk when its publish or tx_commit returns; it is delivered in order, and again
+in `broker.db` there. Any number of processes and threads of one machine may use it, each with its own
+connection. A message is on disk when its publish or tx_commit returns; it is delivered in order, and again
 until it is acked; when a process dies, by kill -9 too, its unacked messages return to their queues at once.
 Dead letters, delivery limits, prefetch counts, mandatory publishes and exclusive queues work as on RabbitMQ.
 
-Refused rather than ignored: times to live, maximum lengths, headers exchanges, global qos, auto-delete without
-exclusive, network file systems. Ignored, as by RabbitMQ where x-max-priority is not set: a message's priority.
+Refused rather than ignored: times to live, maximum lengths, headers exchanges, global qos, auto-delete
+without exclusive, network file systems. Ignored, as by RabbitMQ without x-max-priority: priorities.
 """
 
 from kombu.transport import TRANSPORT_ALIASES

@@ -186,7 +186,8 @@ class Channel(StdChannel):
             raise amqp.AMQPNotImplementedError("the embedded broker has no message expiration")
         body = msg.body
         if isinstance(body, str):
-            body = body.encode(msg.properties.setdefault("content_encoding", "utf-8"))
+            encoding = msg.properties["content_encoding"] = msg.properties.get("content_encoding") or "utf-8"
+            body = body.encode(encoding)
         self._publications.append(
             Publication(
                 exchange=exchange,

@@ -1,7 +1,7 @@
 """The messages themselves: stored, claimed, settled, dead-lettered, and taken back from the dead."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -74,31 +74,29 @@ class Store:
         """Open the broker in an existing directory. Raises: BrokerDown, BrokerUnusable."""
         refuse_network_file_system(directory)
         self._directory = directory
-        self._database = Database(directory)
-        self.sql = self._database.sql
-        try:
-            self.owner = self._register()
-        except BaseException:
-            self._database.close()
-            raise
         self.may_have_news = True
         """Whether a claim may find something: somebody changed the file since the last one."""
         self._version = 0
         self._looked_for_dead_at = 0.0
-        self.take_back_from_the_dead()
+        with ExitStack() as if_it_fails:
+            self._database = Database(directory)
+            if_it_fails.callback(self._database.close)
+            self.sql = self._database.sql
+            with self._database.transaction(durable=False):
+                self._owner_file = OwnerFile(directory)
+                if_it_fails.callback(self._owner_file.release)
+                self.owner = self._register()
+            self.take_back_from_the_dead()
+            if_it_fails.pop_all()
 
     def _register(self) -> int:
-        with self._database.transaction(durable=False):
-            self._owner_file = OwnerFile(self._directory)
-            known = {name for (name,) in self.sql.execute("SELECT name FROM owner")}
-            for path in self._directory.glob("owner-*"):
-                # Owners are born inside a transaction: one that is unknown and unlocked died being born.
-                if path.name.removeprefix("owner-") not in known and has_died(path):
-                    path.unlink(missing_ok=True)
-            born = self.sql.execute(
-                "INSERT INTO owner (name) VALUES (?) RETURNING id", (self._owner_file.name,)
-            )
-            return int(born.fetchone()[0])
+        known = {name for (name,) in self.sql.execute("SELECT name FROM owner")} | {self._owner_file.name}
+        for path in self._directory.glob("owner-*"):
+            # Owners are born inside a transaction: one that is unknown and unlocked died being born.
+            if path.name.removeprefix("owner-") not in known and has_died(path):
+                path.unlink(missing_ok=True)
+        born = self.sql.execute("INSERT INTO owner (name) VALUES (?) RETURNING id", (self._owner_file.name,))
+        return int(born.fetchone()[0])
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:

@@ -26,9 +26,9 @@ authenticates by a GET of the link in `next_action`; `?decision=fail` refuses.
 
 Faults (`simulators.faults`) are armed by the control interface (`simulators.control`), or asked for by the
 call: `metadata[simulate]=<fault>` on create, capture and refund for that very call, and on create also
-`metadata[simulate_confirm]`, `[simulate_capture]`, `[simulate_cancel]` and `[simulate_refund]` for the intent's
-later calls; `metadata[simulate_seconds]` for how long `slow` waits. Such a fault comes once per idempotency
-key, so a repeat gets through.
+`metadata[simulate_confirm]`, `[simulate_capture]`, `[simulate_cancel]` and `[simulate_refund]` for later
+calls about the intent; `metadata[simulate_seconds]` for how long `slow` waits. Such a fault comes once per
+idempotency key, so a repeat gets through.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Account:
         return changed
 
     def moved(self, operation: str, charge: Json, *, amount: int, refund: Json | None = None) -> None:
-        """Put a movement of money on the record, with the intent's metadata, or the refund's if it is one."""
+        """Put a movement of money on the record, with the intent's metadata and, over it, the refund's."""
         intent = self.find("payment_intent", charge["payment_intent"]) or {}
         self._note(
             "record",
@@ -98,7 +98,7 @@ class Account:
                 "refund": refund["id"] if refund else None,
                 "amount": amount,
                 "currency": charge["currency"],
-                "metadata": (refund or intent).get("metadata", {}),
+                "metadata": {**intent.get("metadata", {}), **(refund or {}).get("metadata", {})},
                 "idempotency_key": self.executing.idempotency_key,
                 "request_id": self.executing.request_id,
             },

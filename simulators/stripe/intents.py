@@ -156,9 +156,9 @@ def _confirm(account: Account, intent: Json, params: Params) -> Json:
     redirects = automatic and automatic["enabled"] and automatic["allow_redirects"] == "always"
     if redirects and "return_url" not in params:
         raise InvalidRequest(
-            "This PaymentIntent is configured to accept payment methods that might redirect your customer off "
-            "of your page, so you must provide a `return_url`. Or set "
-            "`automatic_payment_methods[allow_redirects]` to `never`, or name `allowed_payment_method_types`.",
+            "This PaymentIntent is configured to accept payment methods that might redirect your customer "
+            "off of your page, so you must provide a `return_url`. Or set `automatic_payment_methods"
+            "[allow_redirects]` to `never`, or name `allowed_payment_method_types`.",
             param="return_url",
         )
     _, card = card_of(account, intent["payment_method"])

@@ -87,7 +87,7 @@ def one_of(*words: str) -> Check:
 
 def texts(name: str, raw: str | Form) -> list[str]:
     """A list of texts."""
-    if not isinstance(raw, dict):
+    if not isinstance(raw, dict) or not all(index.isdigit() for index in raw):
         raise InvalidRequest("Invalid array", param=name)
     return [text(name, raw[index]) for index in sorted(raw, key=int)]
 

@@ -47,7 +47,7 @@ def release(account: Account, charge: Json, *, amount: int, booked: bool, reason
     """Let go of what was authorized and will not be captured; `booked` if the balance has it already.
 
     Stripe shows this as a refund that nobody asked for ("the remaining amount_capturable is automatically
-    refunded", docs.stripe.com/api/payment_intents/cancel), so the sum of all refunds is not what was given back.
+    refunded", docs.stripe.com/api/payment_intents/cancel), so not every refund gave money back.
     """
     refund = _new(account, charge, amount=amount, reason=reason, metadata={})
     if booked:

@@ -177,8 +177,7 @@ class StripeSimulator:
             if (call.idempotency_key, name) in self._triggered:
                 return self.faults.take(signs)
             self._triggered.add((call.idempotency_key, name))
-        seconds = float(signs.metadata.get("simulate_seconds", DEFAULT_SECONDS))
-        return Armed(id=0, name=name, times=1, seconds=seconds, match=Match())
+        return Armed(id=0, name=name, times=1, seconds=_seconds(signs), match=Match())
 
     def _signs(self, call: Call) -> Signs:
         """What a fault may know the call by: its own metadata and token, and those of its intent."""
@@ -227,6 +226,14 @@ def _claim(call: Call) -> Claim | None:
         return None
     parameters = json.dumps(call.form, sort_keys=True)
     return Claim(key=call.idempotency_key, endpoint=call.path, parameters=parameters)
+
+
+def _seconds(signs: Signs) -> float:
+    asked = signs.metadata.get("simulate_seconds", str(DEFAULT_SECONDS))
+    try:
+        return float(asked)
+    except ValueError as error:
+        raise InvalidRequest(f"simulate_seconds is not a number: {asked}", param="metadata") from error
 
 
 def _own_metadata(call: Call) -> dict[str, str]:

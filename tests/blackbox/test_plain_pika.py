@@ -73,9 +73,17 @@ def test_a_plain_pika_publisher_is_served_and_a_plain_pika_subscriber_hears_it(
 
     paid, refunded = (json.loads(line) for line in output.splitlines())
     assert status == 0
-    assert (paid["key"], paid["type"], paid["id"]) == ("payment.succeeded", "PaymentSucceeded", "pay_pika_1.e1")
+    assert (paid["key"], paid["type"], paid["id"]) == (
+        "payment.succeeded",
+        "PaymentSucceeded",
+        "pay_pika_1.e1",
+    )
     assert paid["body"]["amount"] == {"minor": 1999, "currency": "EUR"}
-    assert (paid["content_type"], paid["delivery_mode"], paid["correlation_id"]) == ("application/json", 2, "m-1")
+    assert (paid["content_type"], paid["delivery_mode"], paid["correlation_id"]) == (
+        "application/json",
+        2,
+        "m-1",
+    )
     assert paid["headers"]["cloudEvents_source"] == "/payment-service"
     assert paid["headers"]["cloudEvents_subject"] == "pay_pika_1"
     assert paid["headers"]["cloudEvents_dataschema"] == "urn:payment-service:PaymentSucceeded:1"

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
 
 from consumers import topology
 from consumers.bus import KombuBus
-from consumers.delivery import Delivery, Outgoing, Receipts
+from consumers.delivery import BusDown, Delivery, Outgoing, Receipts
 
 ALL_QUEUES = tuple(queue.name for queue in topology.WORK_QUEUES)
 ROOT = Path(__file__).parents[2]
@@ -27,8 +30,8 @@ def make_bus(url: str, **settings: Any) -> KombuBus:
 def opened(url: str, **settings: Any) -> Iterator[KombuBus]:
     """Open a bus and close it afterwards."""
     bus = make_bus(url, **settings)
-    bus.open()
     try:
+        bus.open()
         yield bus
     finally:
         bus.close()
@@ -130,3 +133,42 @@ def run_reader_that_is_killed(url: str, count: int) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60, check=False)
     assert ended.returncode == -9
+
+
+def open_and_close(url: str, **settings: Any) -> None:
+    """Open a bus that is not used any further."""
+    with opened(url, **settings):
+        pass
+
+
+def reopen(bus: KombuBus) -> None:
+    """Open the bus as soon as the broker is back."""
+
+    def opens() -> bool:
+        try:
+            bus.open()
+        except BusDown:
+            return False
+        return True
+
+    await_condition(opens)
+
+
+def lose(bus: KombuBus) -> None:
+    """Receive until the bus notices that its connection is lost."""
+    deadline = monotonic() + WITHIN_S
+    while monotonic() < deadline:
+        try:
+            bus.receive(wait_s=WITHIN_S, limit=0)
+        except BusDown:
+            return
+    pytest.fail("the bus did not notice")
+
+
+def with_parts(
+    url: str, *, user: str | None = None, password: str | None = None, vhost: str | None = None
+) -> str:
+    """The URL with another user, password or virtual host."""
+    parts = urlsplit(url)
+    netloc = f"{user or parts.username}:{password or parts.password}@{parts.hostname}:{parts.port}"
+    return urlunsplit(parts._replace(netloc=netloc, path=f"/{vhost}" if vhost else parts.path))

@@ -338,6 +338,15 @@ def test_a_closed_bus_is_down_and_fails_what_it_is_given(url: str) -> None:
     assert bus.receipts().failed == [7]
 
 
+def test_a_bus_without_queues_only_publishes(url: str) -> None:
+    with opened(url, queues=()) as bus:
+        publish(bus, [command(1)])
+        bus.pause()
+        bus.resume()
+
+    assert_queue_holds(url, [1])
+
+
 def test_a_bus_opens_again_after_closing(url: str) -> None:
     bus = make_bus(url)
     for generation in (1, 2, 3):

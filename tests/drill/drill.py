@@ -117,9 +117,7 @@ class Home:
     directory: Path
 
 
-def run_drill(
-    home: Home, plan: Plan, *, kills: int, seed: int, settle_within_s: float = 120
-) -> list[Heard]:
+def run_drill(home: Home, plan: Plan, *, kills: int, seed: int, settle_within_s: float = 120) -> list[Heard]:
     """Publish the plan in portions, kill workers meanwhile, and wait until everything has ended."""
     chance = random.Random(seed)
     environment = {**QUICK, **home.environment}

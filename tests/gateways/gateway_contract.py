@@ -78,7 +78,7 @@ class Stage(Protocol):
         """Let what is pending come to its end."""
         ...
 
-    def customer_acts(self, request: AuthorizeRequest, reference: str, *, approve: bool) -> None:
+    def customer_acts(self, request: AuthorizeRequest, waiting: ActionRequired, *, approve: bool) -> None:
         """Act as the customer whose bank asked for authentication."""
         ...
 
@@ -276,7 +276,7 @@ class GatewayContract:
         assert paid.outcome.action.url or paid.outcome.action.client_secret
         assert isinstance(look(stage, paid), ActionRequired)
         assert stage.effects(paid.request.payment_id) == []
-        stage.customer_acts(paid.request, paid.outcome.reference, approve=approve)
+        stage.customer_acts(paid.request, paid.outcome, approve=approve)
         found = look(stage, paid)
         assert isinstance(found, Approved if approve else Declined)
         assert len(stage.effects(paid.request.payment_id)) == (1 if approve else 0)

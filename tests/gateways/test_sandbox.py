@@ -94,7 +94,7 @@ class SandboxStage:
     def time_passes(self, payment_id: PaymentId) -> None:
         self.clock.now += timedelta(minutes=1)
 
-    def customer_acts(self, request: AuthorizeRequest, reference: str, *, approve: bool) -> None:
+    def customer_acts(self, request: AuthorizeRequest, waiting: ActionRequired, *, approve: bool) -> None:
         assert self.record.complete_action(request.attempt_id, approve=approve)
 
     def effects(self, payment_id: PaymentId) -> list[Effect]:

@@ -325,7 +325,16 @@ def test_more_metadata_than_stripe_holds_does_not_stop_a_payment(run: Run[Any]) 
 def test_a_refused_connection_is_not_sent(run: Run[Any], request_: CaptureRequest) -> None:
     outcome = ask_at(run, closed_port(), request_)
 
-    assert outcome == NotSent(detail="not connected (ConnectError)", retryable=True)
+    assert outcome == NotSent(detail="not connected (ClientConnectorError)", retryable=True)
+
+
+@pytest.mark.parametrize("behaviour", [HangUp(after_reading=False), Silence()], ids=repr)
+def test_a_connection_that_cannot_be_secured_is_not_sent(run: Run[Any], behaviour: Behaviour) -> None:
+    with Wire(behaviour) as wire:
+        outcome = ask_at(run, wire.url.replace("http:", "https:"), CONFIRM)
+
+    assert isinstance(outcome, NotSent)
+    assert outcome.retryable
 
 
 BAD_LINES = [
@@ -368,6 +377,19 @@ def test_an_answer_that_leaves_a_doubt_is_unknown_never_declined(
     outcome = ask(run, request_, behaviour)
 
     assert isinstance(outcome, Unknown)
+
+
+@MOVING
+@pytest.mark.parametrize("after_reading", [False, True])
+def test_a_call_that_moves_money_is_sent_once(
+    run: Run[Any], request_: CaptureRequest, after_reading: bool
+) -> None:
+    with Wire(HangUp(after_reading=after_reading), said(200, intent("succeeded"))) as wire:
+        outcome = ask_at(run, wire.url, request_)
+        sent = len(wire.requests)
+
+    assert isinstance(outcome, Unknown)
+    assert sent == int(after_reading)
 
 
 @pytest.mark.parametrize("behaviour", BAD_LINES[:-1], ids=repr)
@@ -427,7 +449,7 @@ def test_a_look_up_that_fails_says_nothing_about_the_payment(
 ) -> None:
     reference = None if operation is Operation.REFUND else "pi_1"
 
-    found = ask(run, look_for(operation, reference=reference), behaviour)
+    found = ask(run, look_for(operation, reference=reference), behaviour, behaviour)  # a GET may be repeated
 
     assert isinstance(found, Unknown)
 
@@ -450,7 +472,7 @@ def test_waiting_for_a_free_connection_too_long_is_not_sent(run: Run[Any]) -> No
         first, second = run(crowd(wire.url))
 
     assert isinstance(first, Unknown)
-    assert second == NotSent(detail="not connected (PoolTimeout)", retryable=True)
+    assert second == NotSent(detail="not connected (ConnectionTimeoutError)", retryable=True)
 
 
 # --- declines ----------------------------------------------------------------------------------------

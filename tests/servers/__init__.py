@@ -1,7 +1,7 @@
 """Real servers for tests, benchmarks and drills: RabbitMQ and PostgreSQL, from wherever they can be had.
 
-Looked for in this order: the URL in the environment; Docker; the programs of this machine, installed if need be.
-There is no skipping: what cannot be had raises `NoServer`, whose text says what to set or install.
+Looked for in this order: the URL in the environment; Docker; the programs of this machine, installed if
+need be. There is no skipping: what cannot be had raises `NoServer`, whose text says what to set or install.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
@@ -24,10 +26,11 @@ Server = TypeVar("Server")
 def enter(
     stack: ExitStack, container: AbstractContextManager[Server], *, say: Callable[[str], None]
 ) -> Server | None:
-    """Start a container until `stack` is closed; give nothing where Docker does not answer or cannot start it."""
+    """Start a container until `stack` is closed; give nothing where Docker does not answer or fails."""
     if not docker_answers():
         return None
-    from testcontainers.core.exceptions import ContainerStartException  # slow to import: only where Docker answers
+    # testcontainers is slow to import, hence only where Docker answers.
+    from testcontainers.core.exceptions import ContainerStartException
 
     try:
         return stack.enter_context(container)
@@ -38,6 +41,14 @@ def enter(
 
 def docker_answers() -> bool:
     """Whether a Docker daemon can be reached; testcontainers itself would try for long."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the client forgets to close the socket that failed
+        answers = _ping()
+        gc.collect()
+    return answers
+
+
+def _ping() -> bool:
     try:
         client = docker.from_env(timeout=PROBE_WITHIN_S)
         try:

@@ -19,8 +19,8 @@ from tests.servers import watcher
 
 POLL_S = 0.05
 PORTS = range(15000, 32000)
-"""Below the ports Linux gives to outgoing connections: one of those could take our port while a server is stopped,
-and a client that keeps knocking at a closed port of that range may even end up connected to itself."""
+"""Below the ports Linux gives to outgoing connections: one of those could take our port while a server is
+stopped, and a client that keeps knocking at a closed port of that range may end up connected to itself."""
 
 
 class NoServer(Exception):
@@ -111,15 +111,18 @@ def wait_for(
     while not is_ready():
         if process.poll() is not None or time.monotonic() > deadline:
             told = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            how = f"ended with status {process.returncode}" if process.returncode is not None else "is not ready"
+            ended = process.returncode is not None
+            how = f"ended with status {process.returncode}" if ended else "is not ready"
             raise NoServer(f"{process.args!r} {how}; the end of its log:\n{told}")
         time.sleep(POLL_S)
 
 
 def _place_open_to(user: pwd.struct_passwd | None) -> str:
-    """Choose a directory for temporary files that `user` may enter; pytest's own are closed to everyone else."""
+    """Choose a directory for temporary files that `user` may enter; pytest's own are closed to others."""
+    if user is None:
+        return tempfile.gettempdir()
     for place in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
         path = Path(place).resolve()
-        if user is None or all(step.stat().st_mode & 0o001 for step in (path, *path.parents)):
+        if all(step.stat().st_mode & 0o001 for step in (path, *path.parents)):
             return place
-    raise NoServer(f"user {user and user.pw_name} may enter no directory for temporary files; set TMPDIR to one")
+    raise NoServer(f"user {user.pw_name} may enter no directory for temporary files: set TMPDIR to one")

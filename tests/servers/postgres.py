@@ -1,4 +1,4 @@
-"""PostgreSQL for tests: any server (`Postgres`), and one of our own that can be stopped, paused and killed."""
+"""PostgreSQL for tests: any server (`Postgres`), and one of our own that can be stopped and killed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Postgres:
         self._prepared: dict[Prepare, str] = {}
 
     def fresh_database(self, prepared_by: Prepare | None = None) -> str:
-        """Make a database and give its URL: empty, or a copy of one that `prepared_by` filled once for all."""
+        """Make a database and give its URL: empty, or a copy of one that `prepared_by` filled once."""
         if prepared_by is None:
             return self._create("template0")
         if prepared_by not in self._prepared:
@@ -60,12 +60,11 @@ class Postgres:
     def drop_database(self, url: str) -> None:
         """Remove a database made by `fresh_database`, whoever is still connected."""
         name = make_url(url).database or ""
-        with psycopg.connect(self._address(self._parsed), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         self._databases.remove(name)
 
     def psql(self, statement: str, *, url: str | None = None) -> list[tuple[object, ...]]:
-        """Run SQL, committed at once, in a database (default: the server's own), and give the rows if there are any."""
+        """Run SQL, committed at once, in a database (default: the server's own), and give its rows."""
         parsed = make_url(url) if url else self._parsed
         with psycopg.connect(self._address(parsed), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
@@ -78,12 +77,14 @@ class Postgres:
 
     def _create(self, template: str) -> str:
         name = f"test_{len(self._databases) + 1}_{secrets.token_hex(4)}"
-        with psycopg.connect(self._address(self._parsed), autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-            )
+        command = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        self._run(command.format(sql.Identifier(name), sql.Identifier(template)))
         self._databases.append(name)
         return _text(self._parsed.set(database=name))
+
+    def _run(self, command: sql.Composed) -> None:
+        with psycopg.connect(self._address(self._parsed), autocommit=True) as connection:
+            connection.execute(command)
 
     def _cut_off(self, url: str) -> None:
         self.psql(
@@ -129,7 +130,7 @@ class OwnPostgres(Postgres):
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill the postmaster and every backend on the spot, as a power cut would; the data is kept for `start`."""
+        """Kill the postmaster and every backend, as a power cut would; the data is kept for `start`."""
         members = watcher.family(self.pid)
         watcher.send(members, signal.SIGKILL)
         self._end(signal.SIGKILL, members)
@@ -172,7 +173,11 @@ class OwnPostgres(Postgres):
                 str(self._programs / "initdb"),
                 f"--pgdata={self._leash.directory / 'data'}",
                 f"--pwfile={secret}",
-                *("--username=payments", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"),
+                "--username=payments",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
             ],
             environment=self._environment,
             log=self._log,
@@ -186,7 +191,8 @@ class OwnPostgres(Postgres):
         process = self._leash.spawn(
             [
                 str(self._programs / "postgres"),
-                *("-D", str(self._leash.directory / "data"), "-p", str(self.port)),
+                f"-D{self._leash.directory / 'data'}",
+                f"--port={self.port}",
                 *settings,
             ],
             environment=self._environment,
@@ -217,7 +223,7 @@ class OwnPostgres(Postgres):
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """Whom PostgreSQL runs as: ourselves, or somebody without power where we are root, which it refuses to be."""
+    """Whom PostgreSQL runs as: ourselves, or somebody without power where we are root, which it refuses."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall()}

@@ -1,4 +1,4 @@
-"""Where the programs of RabbitMQ and PostgreSQL are on this machine, and how they get there if they are missing."""
+"""Where the programs of RabbitMQ and PostgreSQL are on this machine, and how they get there if missing."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ class Package:
 RABBITMQ = Package(
     name="rabbitmq-server",
     places="usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
-    needs=("rabbitmq-server", "rabbitmqctl", "rabbitmq-env"),  # Debian's wrapper in /usr/sbin has no rabbitmq-env
+    needs=(
+        "rabbitmq-server",
+        "rabbitmqctl",
+        "rabbitmq-env",
+    ),  # the last is not beside Debian's wrapper scripts
 )
-POSTGRES = Package(
-    name="postgresql", places="usr/lib/postgresql/*/bin", needs=("postgres", "initdb")
-)
+POSTGRES = Package(name="postgresql", places="usr/lib/postgresql/*/bin", needs=("postgres", "initdb"))
 
 
 def find_or_install(package: Package, *, say: Callable[[str], None]) -> Programs:
@@ -101,10 +103,8 @@ def _install(package: Package) -> None:
     """Install with apt, as root, leaving no service behind that runs now or after the next boot."""
     _run(["apt-get", "-q", "update"], check=False)  # a broken third-party source is not our business
     with _no_service_starts(), _no_cluster_is_made():
-        _run(
-            ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends"]
-            + ["install", package.name]
-        )
+        waiting = ["-o", "DPkg::Lock::Timeout=300"]
+        _run(["apt-get", "-q", "-y", *waiting, "--no-install-recommends", "install", package.name])
     if shutil.which("systemctl"):
         _run(["systemctl", "disable", package.name], check=False)
 
@@ -132,8 +132,11 @@ def _no_cluster_is_made() -> Iterator[None]:
     try:
         yield
     finally:
+        untouched = CLUSTERS.with_name(f"{CLUSTERS.name}.ucf-dist")
         if before is not None:
             CLUSTERS.write_text(before)
+        elif untouched.exists():  # what the package would have put in our file's place
+            untouched.replace(CLUSTERS)
 
 
 def _unpack(package: Package) -> None:
@@ -150,7 +153,8 @@ def _unpack(package: Package) -> None:
         archive.unlink()
     erl = UNPACKED / "usr/lib/erlang/bin/erl"
     if erl.exists():  # it knows its place by heart, and would run another Erlang or none
-        erl.write_text(re.sub(r"(?m)^(\s*)ROOTDIR=/usr/lib/erlang", rf"\1ROOTDIR={UNPACKED}/usr/lib/erlang", erl.read_text()))
+        home = "ROOTDIR=/usr/lib/erlang"
+        erl.write_text(erl.read_text().replace(home, home.replace("/", f"{UNPACKED}/", 1)))
 
 
 def _run(command: Sequence[str], *, check: bool = True) -> None:

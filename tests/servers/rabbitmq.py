@@ -46,7 +46,7 @@ class Rabbitmq:
         self.port = parts.port or 5672
         self.management_url = management_url
         self.ctl = ctl
-        """`ctl("list_queues", "name")` runs `rabbitmqctl` (half a second each time) and gives what it printed."""
+        """`ctl("list_queues", "name")` runs `rabbitmqctl` (half a second each) and gives what it printed."""
         self._user = unquote(parts.username or "guest")
         self._vhosts = 0
         self._api = httpx.Client(
@@ -105,7 +105,7 @@ class Rabbitmq:
             response.raise_for_status()
         except httpx.HTTPError as error:
             raise NoServer(
-                f"RabbitMQ's management interface at {self.management_url} is needed to prepare tests: {error}. "
+                f"Tests need RabbitMQ's management interface at {self.management_url}: {error}. "
                 "Set PAYMENTS_TEST_MANAGEMENT_URL if it is elsewhere."
             ) from error
         return response
@@ -161,13 +161,13 @@ class OwnRabbitmq(Rabbitmq):
     def settle(self) -> None:
         """Have the broker write down which quorum queues it holds, before a test kills it.
 
-        RabbitMQ 3.10 does so every half second only. One killed sooner after the declaration of a quorum queue comes
-        back with a queue that times out for good, and must be deleted by hand.
+        RabbitMQ 3.10 does so every half second only. One killed sooner after the declaration of a quorum
+        queue comes back with a queue that times out for good, and must be deleted by hand.
         """
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
     def kill(self) -> None:
-        """Kill it on the spot, as a power cut would; what is durable is kept for `start` (but see `settle`)."""
+        """Kill it, as a power cut would; what is durable is kept for `start` (but see `settle`)."""
         self._end(signal.SIGKILL)
 
     def start(self) -> None:
@@ -214,7 +214,7 @@ class OwnRabbitmq(Rabbitmq):
             "RABBITMQ_DIST_PORT": str(distribution),
             "ERL_EPMD_PORT": str(epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            # "Input allowed" makes the start script become the server, instead of waiting beside it: one pid to signal.
+            # "Input allowed" makes the start script become the server, not wait beside it: one pid to signal.
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput {loopback}",
             "RABBITMQ_CTL_ERL_ARGS": loopback,

@@ -1,7 +1,7 @@
 """Ends the servers of a test run that can no longer do so itself (kill -9), and removes their directory.
 
-A program of its own, started by `leash.py` with the directory as argument. It reads one line per server process
-(`<pid> <when it started> <signal>`); when its input closes or its parent is gone, it ends them all.
+A program of its own, started by `leash.py` with the directory as argument. It reads one line per server
+process (`<pid> <when it started> <signal>`); when its input closes or its parent is gone, it ends them all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRACE_S = 5.0
 
 
 def started_at(pid: int) -> str:
-    """When a process started, in clock ticks since boot; `0` where there is no /proc. Guards against reused ids."""
+    """When a process started, in ticks since boot; `0` where there is no /proc. Guards against reused ids."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

@@ -1,0 +1,69 @@
+# `make` lists the targets. Each sets up what it needs, once: a virtual environment in .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format messages clean
+.DELETE_ON_ERROR:
+
+PYTHON := .venv/bin/python
+PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip install -qq -c constraints.txt
+NEEDS := setup.cfg pyproject.toml constraints.txt
+
+# Says for which checkout .venv was made: a copied one points at its origin and is made anew.
+ifneq ($(shell cat .venv/made-for 2>/dev/null),$(CURDIR))
+.PHONY: .venv/made-for
+endif
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' Makefile
+
+demo: .venv/runs ## run the service on this machine, with nothing else installed, and watch payments go through
+	@$(PYTHON) -m ops.demo
+
+test: .venv/develops ## run the tests on a real RabbitMQ and PostgreSQL; ARGS="tests/ledger -x" is handed to pytest
+	@echo "Running the tests ..."
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: .venv/develops ## check format, lint, types and import rules
+	@echo "Checking the format ..." && $(PYTHON) -m ruff format --check --quiet --output-format=concise . \
+		|| { echo "Not formatted: run 'make format'."; exit 1; }
+	@echo "Checking with ruff ..." && $(PYTHON) -m ruff check --quiet .
+	@echo "Checking the types ..." && $(PYTHON) -m mypy --no-error-summary
+	@echo "Checking who imports whom ..." && $(PYTHON) -m importlinter.cli lint --no-logo > .venv/imports.log \
+		|| { cat .venv/imports.log; exit 1; }
+	@echo "All checks passed."
+
+format: .venv/develops ## format the code and mend what ruff can mend by itself
+	@echo "Formatting ..." && $(PYTHON) -m ruff format --quiet . && $(PYTHON) -m ruff check --fix --quiet .
+
+messages: .venv/develops ## write docs/messages anew from the message classes
+	@echo "Writing docs/messages ..." && $(PYTHON) -m ops.message_docs
+
+clean: ## remove what make and the tools have made
+	@echo "Removing .venv, .servers and caches ..."
+	@rm -rf .venv .servers build dist htmlcov .coverage .hypothesis *.egg-info
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/made-for:
+	@found=; for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		found=$$python; \
+		$$python -c 'import venv, ensurepip' 2>/dev/null && break; \
+		found="$$found without venv"; \
+	done; \
+	case "$$found" in \
+	"") echo "Python 3.11 or newer is needed, and no such python3 is in PATH."; exit 1;; \
+	*" without venv") echo "Python's venv is missing: on Debian and Ubuntu, apt-get install python3-venv."; exit 1;; \
+	esac; \
+	echo "Making a virtual environment in .venv with $$($$found --version) ..."; \
+	rm -rf .venv && $$found -m venv .venv && printf '%s' "$(CURDIR)" > .venv/made-for
+
+.venv/runs: .venv/made-for $(NEEDS)
+	@echo "Installing what the service needs (half a minute, once) ..."
+	@$(PIP_INSTALL) -e . && touch $@
+
+.venv/develops: .venv/made-for $(NEEDS)
+	@echo "Installing what the service and its tests need (a minute, once) ..."
+	@$(PIP_INSTALL) -e '.[dev,jobs,examples]' && touch .venv/runs $@

@@ -1,0 +1,375 @@
+"""The ledger: one transaction a turn. What it loads is locked until it commits; what it writes stands or falls together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ledger import audit, tables
+from ledger.bulk import Bulk, Fetch, PostgresBulk, Row, SqliteBulk
+from ledger.engine import open_engine
+from ledger.errors import Conflict, LedgerDown, LedgerError, NotMigrated, Refused, told_apart
+from ledger.journals import Journal
+from ledger.records import Changes, Due, EventKey, Loaded, OutboxEvent, Wanted
+from ledger.rows import Shape
+from ledger.states import OVER_WITHOUT_MONEY, Attempt, Payment, Refund, RefundStatus
+
+__all__ = ["Conflict", "Ledger", "LedgerDown", "LedgerError", "NotMigrated", "Refused", "Turn"]
+
+PAYMENT, ATTEMPT, REFUND = Shape(Payment), Shape(Attempt), Shape(Refund)
+
+_OVER = ", ".join(sorted(f"'{status.value}'" for status in OVER_WITHOUT_MONEY))
+_OUTBOX = (
+    "stream",
+    "sequence",
+    "subject",
+    "type",
+    "exchange",
+    "routing_key",
+    "headers",
+    "body",
+    "created_at",
+)
+_INBOX = ("source", "message_id", "body_hash", "subject", "received_at")
+_JOURNAL = (
+    "journal_id",
+    "journal_type",
+    "source_id",
+    "payment_id",
+    "refund_id",
+    "gateway",
+    "currency",
+    "effective_at",
+)
+_ENTRY = (
+    "journal_id",
+    "line_no",
+    "account",
+    "layer",
+    "side",
+    "amount",
+    "gateway",
+    "currency",
+    "payment_id",
+    "refund_id",
+)
+
+
+class Ledger:
+    """The database as the worker sees it. One thread at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._is_sqlite = self._engine.dialect.name == "sqlite"
+
+    def __repr__(self) -> str:
+        return f"Ledger({self._engine.dialect.name})"
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """One transaction: committed on leaving, undone by an exception.
+
+        Raises:
+            LedgerError: nothing was written.
+        """
+        with self._transaction(writes=True) as bulk:
+            yield Turn(bulk)
+
+    def due(self, *, now: datetime, limit: int) -> list[Due]:
+        """Attempts and waiting refunds whose time has come, the longest overdue first. Nothing is locked."""
+        with self._transaction() as bulk:
+            at = tables.iso(now) if self._is_sqlite else now
+            found = bulk.query(
+                "SELECT payment_id, attempt_id, refund_id, due_at FROM attempts WHERE due_at <= {value}"
+                " UNION ALL SELECT payment_id, NULL, refund_id, due_at FROM refunds WHERE due_at <= {value}"
+                " ORDER BY 4 LIMIT {value}",
+                at,
+                at,
+                limit,
+            )
+            return [
+                Due(payment_id=row[0], attempt_id=row[1], refund_id=row[2], due_at=_time(row[3]))
+                for row in found()
+            ]
+
+    def stale_events(self, *, before: datetime, limit: int) -> list[OutboxEvent]:
+        """Events still unpublished that were written before a time, in the order they were written."""
+        with self._transaction() as bulk:
+            found = bulk.query(
+                f"SELECT {', '.join(_OUTBOX)} FROM outbox WHERE published_at IS NULL AND created_at < {{value}}"
+                " ORDER BY position LIMIT {value}",
+                tables.iso(before) if self._is_sqlite else before,
+                limit,
+            )
+            return [_event(row) for row in found()]
+
+    def claim(self, name: str, *, holder: str, now: datetime, until: datetime) -> bool:
+        """Take or keep a lease; False while another holds it."""
+        with self._transaction(writes=True) as bulk:
+            now_, until_ = (tables.iso(now), tables.iso(until)) if self._is_sqlite else (now, until)
+            held = bulk.query(
+                "INSERT INTO leases (name, holder, until) VALUES ({value}, {value}, {value})"
+                " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until"
+                " WHERE leases.holder = excluded.holder OR leases.until < {value} RETURNING name",
+                name,
+                holder,
+                until_,
+                now_,
+            )
+            return bool(held())
+
+    def ping(self) -> None:
+        """Raises: LedgerError, if a turn could not work now."""
+        with self._transaction() as bulk:
+            bulk.query("SELECT shard, position, hash FROM audit_heads")()
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, writes: bool = False) -> Iterator[Bulk]:
+        try:
+            with told_apart(), self._engine.connect() as connection:
+                bulk = _bulk(connection)
+                if self._is_sqlite:
+                    bulk.query("BEGIN IMMEDIATE" if writes else "BEGIN")
+                yield bulk
+                connection.connection.commit()
+        except LedgerDown:
+            self._engine.dispose()  # the next turn connects anew
+            raise
+
+
+def _bulk(connection: Connection) -> Bulk:
+    driver: Any = connection.connection.driver_connection
+    return SqliteBulk(driver) if connection.dialect.name == "sqlite" else PostgresBulk(driver)
+
+
+class Turn:
+    """One transaction: `load` locks, `write` writes, in this order and once each."""
+
+    def __init__(self, bulk: Bulk) -> None:
+        self._bulk = bulk
+        self._chain: Row = ()
+
+    def load(self, wanted: Wanted) -> Loaded:
+        """Read and lock all that is wanted, in one round trip."""
+        bulk = self._bulk
+        payment_ids = sorted(wanted.payment_ids)
+        timer_ids = sorted(wanted.timer_payment_ids)
+        with bulk.together():
+            payments = self._states(
+                PAYMENT, "payments", "payment_id {keys} ORDER BY payment_id {lock}", payment_ids
+            )
+            others = self._states(
+                PAYMENT, "payments", "payment_id {keys} ORDER BY payment_id {lock} SKIP LOCKED", timer_ids
+            )
+            both = payment_ids + timer_ids
+            attempts = self._states(ATTEMPT, "attempts", "payment_id {keys} AND refund_id IS NULL", both)
+            named = self._states(
+                ATTEMPT, "attempts", "attempt_id {keys} AND refund_id IS NOT NULL", sorted(wanted.attempt_ids)
+            )
+            waiting = self._states(
+                REFUND, "refunds", f"payment_id {{keys}} AND status = '{RefundStatus.REQUESTED.value}'", both
+            )
+            refunds = self._states(REFUND, "refunds", "refund_id {keys}", sorted(wanted.refund_ids))
+            inbox = self._inbox(wanted)
+            orders = self._ask(
+                f"SELECT order_id, payment_id FROM payments WHERE order_id {{keys}} AND status NOT IN ({_OVER})",
+                sorted(wanted.order_ids),
+            )
+            unpublished = self._ask(
+                "SELECT stream, sequence FROM outbox WHERE stream {keys} AND published_at IS NULL", both
+            )
+            existing = self._ask("SELECT payment_id FROM payments WHERE payment_id {keys}", timer_ids)
+            chain = bulk.query(
+                "SELECT shard, position, hash FROM audit_heads ORDER BY shard LIMIT 1 {lock} SKIP LOCKED"
+            )
+        self._chain = _first(chain()) or self._any_chain()
+        return _loaded(
+            PAYMENT.read([*payments(), *others()]),
+            ATTEMPT.read([*attempts(), *named()]),
+            REFUND.read([*waiting(), *refunds()]),
+            inbox={(row[0], row[1]): row[2] for row in inbox()},
+            order_paid_by=dict(orders()),
+            unpublished={(row[0], row[1]) for row in unpublished()},
+            timers_on={row[0] for row in existing()},
+        )
+
+    def write(self, changes: Changes) -> None:
+        """Write everything, in one round trip."""
+        with self._bulk.together():
+            self._write_states(changes)
+            self._write_books(changes.journals)
+            self._write_outbox(changes)
+            self._write_audit(changes)
+
+    def _states(self, shape: Shape[Any], table: str, where: str, keys: list[Any]) -> Fetch:
+        return self._ask(f"SELECT {shape.listed} FROM {table} WHERE {where}", keys)
+
+    def _ask(self, sql: str, keys: list[Any]) -> Fetch:
+        return self._bulk.query(sql, keys) if keys else list
+
+    def _inbox(self, wanted: Wanted) -> Fetch:
+        # By id alone, then by source: an id that two sources use is rare, and both rows are read then.
+        ids = sorted({message_id for _, message_id in wanted.messages})
+        return self._ask("SELECT source, message_id, body_hash FROM inbox WHERE message_id {keys}", ids)
+
+    def _any_chain(self) -> Row:
+        """All chains are in use: wait for one."""
+        found = self._bulk.query("SELECT shard, position, hash FROM audit_heads WHERE shard = 0 {lock}")()
+        if not found:
+            raise NotMigrated("the audit log has no chains: run `payments migrate`")
+        return found[0]
+
+    def _write_states(self, changes: Changes) -> None:
+        # Updates first: a payment that ends now frees its order for one that begins now.
+        for shape, table, changed, new in (
+            (PAYMENT, tables.payments, changes.payments, changes.new_payments),
+            (ATTEMPT, tables.attempts, changes.attempts, changes.new_attempts),
+            (REFUND, tables.refunds, changes.refunds, changes.new_refunds),
+        ):
+            self._update(shape, table, changed)
+            self._insert(shape, table, new)
+        rows = [(r.source, r.message_id, r.body_hash, r.subject, r.received_at) for r in changes.inbox]
+        if rows:
+            self._bulk.insert(tables.inbox, _INBOX, rows)
+
+    def _insert(self, shape: Shape[Any], table: Any, states: list[Any]) -> None:
+        if states:
+            # In the order of ids, as every worker does it: two that meet wait, instead of a deadlock.
+            self._bulk.insert(table, shape.columns, sorted(map(shape.row, states)))
+
+    def _update(self, shape: Shape[Any], table: Any, states: list[Any]) -> None:
+        if states:
+            self._bulk.update(table, (shape.key,), shape.rest, map(shape.row, states))
+
+    def _write_books(self, journals: list[Journal]) -> None:
+        if not journals:
+            return
+        # Entries first: the journal's row seals them, and the database checks the balance with the seal.
+        self._bulk.insert(tables.entries, _ENTRY, [row for journal in journals for row in _entries(journal)])
+        self._bulk.insert(tables.journals, _JOURNAL, [_journal(journal) for journal in journals])
+
+    def _write_outbox(self, changes: Changes) -> None:
+        bulk = self._bulk
+        if changes.events:
+            bulk.insert(tables.outbox, _OUTBOX, map(_outbox_row, changes.events))
+        if changes.rejections:
+            again = "ON CONFLICT (stream, sequence) DO UPDATE SET published_at = NULL"
+            bulk.insert(tables.outbox, _OUTBOX, map(_outbox_row, changes.rejections), on_conflict=again)
+        for stream, subject in sorted(changes.announce_again):
+            bulk.query(
+                "UPDATE outbox SET published_at = NULL WHERE stream = {value} AND sequence ="
+                " (SELECT max(sequence) FROM outbox WHERE stream = {value} AND subject = {value})",
+                stream,
+                stream,
+                subject,
+            )
+        if changes.published:
+            at = changes.published_at
+            rows = [(stream, sequence, at) for stream, sequence in sorted(changes.published)]
+            bulk.update(tables.outbox, ("stream", "sequence"), ("published_at",), rows)
+
+    def _write_audit(self, changes: Changes) -> None:
+        if not changes.audit:
+            return
+        shard, position, head = self._chain
+        rows = list(audit.chain(changes.audit, shard=shard, position=position, previous=bytes(head)))
+        self._bulk.insert(tables.audit, audit.COLUMNS, rows)
+        last = rows[-1]
+        self._bulk.update(tables.audit_heads, ("shard",), ("position", "hash"), [(shard, last[1], last[-1])])
+
+
+def _loaded(
+    payments: Iterable[Payment],
+    attempts: Iterable[Attempt],
+    refunds: Iterable[Refund],
+    *,
+    inbox: dict[tuple[str, str], str],
+    order_paid_by: dict[str, Any],
+    unpublished: set[EventKey],
+    timers_on: set[Any],
+) -> Loaded:
+    loaded = Loaded(
+        inbox=inbox,
+        payments={payment.payment_id: payment for payment in payments},
+        attempts={attempt.attempt_id: attempt for attempt in attempts},
+        refunds={refund.refund_id: refund for refund in refunds},
+        order_paid_by=order_paid_by,
+        unpublished=unpublished,
+    )
+    # There, but not locked: another worker holds it. (A refund may wait for a payment that is not there at all.)
+    loaded.skipped = timers_on - loaded.payments.keys()
+    return loaded
+
+
+def _entries(journal: Journal) -> Iterator[Row]:
+    for number, entry in enumerate(journal.entries, start=1):
+        yield (
+            journal.journal_id,
+            number,
+            int(entry.account),
+            entry.layer.value,
+            entry.side.value,
+            entry.amount,
+            journal.gateway,
+            journal.currency,
+            journal.payment_id,
+            journal.refund_id,
+        )
+
+
+def _journal(journal: Journal) -> Row:
+    return (
+        journal.journal_id,
+        journal.journal_type,
+        journal.source_id,
+        journal.payment_id,
+        journal.refund_id,
+        journal.gateway,
+        journal.currency,
+        journal.effective_at,
+    )
+
+
+def _outbox_row(event: OutboxEvent) -> Row:
+    return (
+        event.stream,
+        event.sequence,
+        event.subject,
+        event.type,
+        event.exchange,
+        event.routing_key,
+        json.dumps(dict(event.headers)),
+        event.body,
+        event.created_at,
+    )
+
+
+def _event(row: Row) -> OutboxEvent:
+    return OutboxEvent(
+        stream=row[0],
+        sequence=row[1],
+        subject=row[2],
+        type=row[3],
+        exchange=row[4],
+        routing_key=row[5],
+        headers=json.loads(row[6]),
+        body=bytes(row[7]),
+        created_at=_time(row[8]),
+    )
+
+
+def _time(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def _first(rows: list[Row]) -> Row | None:
+    return rows[0] if rows else None

@@ -1,0 +1,1 @@
+"""The embedded broker under real processes, real kills and kombu itself."""

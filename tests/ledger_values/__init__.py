@@ -1,0 +1,1 @@
+"""Tests of the ledger's pure values: journals and states."""
