@@ -137,12 +137,8 @@ def _postgres_update(table: Table, key: tuple[str, ...], columns: tuple[str, ...
 
 
 def _type(table: Table, column: str) -> str:
-    return (
-        table.c[column]
-        .type.dialect_impl(postgresql.dialect())
-        .compile(postgresql.dialect())
-        .split(" COLLATE")[0]
-    )
+    dialect = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
+    return table.c[column].type.compile(dialect).split(" COLLATE")[0]
 
 
 def _as_text(table: Table, columns: Sequence[str], rows: Iterable[Row]) -> Iterable[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ledger.accounts import Account, Layer, Side
 from ledger.states import Attempt, Payment, Refund
@@ -56,21 +56,21 @@ class Journal:
     def digest(self) -> str:
         """Fingerprint of what was booked; the audit chain keeps it, so a change of the books shows."""
         return digest(
-            self.journal_id,
-            self.payment_id,
-            self.gateway,
-            self.currency,
+            [
+                self.journal_id,
+                self.payment_id,
+                self.refund_id,
+                self.gateway,
+                self.currency,
+                self.effective_at.astimezone(UTC).isoformat(timespec="microseconds"),
+            ],
             [(int(e.account), e.layer.value, e.side.value, e.amount) for e in self.entries],
         )
 
 
-def digest(
-    journal_id: str, payment_id: str, gateway: str, currency: str, lines: list[tuple[int, str, str, int]]
-) -> str:
-    """Fingerprint of a journal from plain values, in the order of its lines."""
-    text = "|".join(
-        [journal_id, payment_id, gateway, currency, *(f"{a},{la},{s},{m}" for a, la, s, m in lines)]
-    )
+def digest(heading: list[str | None], lines: list[tuple[int, str, str, int]]) -> str:
+    """Fingerprint of a journal from plain values: its heading, and its lines in their order."""
+    text = "|".join([*(str(part) for part in heading), *(f"{a},{la},{s},{m}" for a, la, s, m in lines)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

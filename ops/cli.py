@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,7 +23,7 @@ from ledger.reports import story
 from ledger.schema import migrate as migrate_ledger
 from ledger.verify import verify as verify_ledger
 from ops.books import balances_as_json, books_table
-from ops.events import follow, render_event
+from ops.events import event_as_json, follow, render_event
 from ops.publish import BadLine, NotPublished, read_lines
 from ops.publish import publish as publish_commands
 from ops.settings import Settings, SettingsError, read_settings
@@ -99,7 +99,7 @@ def events(
             for event in follow(
                 read_settings().ledger_url, payment_id=payment_id, since_s=since_s, once=once
             ):
-                print(event.as_json() if as_json else render_event(event), flush=True)
+                print(event_as_json(event) if as_json else render_event(event), flush=True)
         except KeyboardInterrupt:
             pass
 
@@ -159,7 +159,7 @@ def _show(result: dict[str, Any], as_json: bool, for_people: Callable[[], str]) 
     print(json.dumps(result) if as_json else for_people())
 
 
-def _fail(message: str, *, status: int) -> None:
+def _fail(message: str, *, status: int) -> NoReturn:
     print(message, file=sys.stderr)
     raise typer.Exit(status)
 

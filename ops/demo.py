@@ -38,6 +38,7 @@ from ops.publish import publish, read_lines
 
 ROOT = Path(__file__).parent.parent
 ORDERS = ROOT / "examples" / "a_day_of_orders.jsonl"
+LATER = ROOT / "examples" / "later_that_day.jsonl"
 HOME = Path(".payments-demo")
 QUEUE = "order-service.events"
 PATIENCE_S = 60.0
@@ -143,9 +144,10 @@ def main() -> int:
     )
     with _worker() as running:
         service = OrderService(url)
-        count = _publish_the_day(url)
+        count = _publish(url, ORDERS)
+        _publish_nonsense(url)
         console.print(f"Order Service has published {count} commands, and some bytes that are no message.")
-        _watch(console, service, running)
+        _watch(console, service, running, url)
     return _report(console, service, ledger_url)
 
 
@@ -188,19 +190,21 @@ def _worker() -> Iterator[_Running]:
         running.stop()
 
 
-def _publish_the_day(url: str) -> int:
-    with ORDERS.open() as lines:
-        count = publish([url], read_lines(lines, checked=False))
+def _publish(url: str, file: Path) -> int:
+    with file.open() as lines:
+        return publish([url], read_lines(lines, checked=False))
+
+
+def _publish_nonsense(url: str) -> None:
     channel = kombu.Connection(url).channel()
     nonsense = channel.prepare_message(b"\xff\xfe this is no message", properties={"delivery_mode": 2})
     channel.basic_publish(nonsense, exchange=COMMAND_EXCHANGE.name, routing_key="payment.requested")
-    return count
 
 
-def _watch(console: Console, service: OrderService, running: _Running) -> None:
-    """Show progress until everything has ended; kill the worker once, and be the customer once."""
+def _watch(console: Console, service: OrderService, running: _Running, url: str) -> None:
+    """Show progress until everything has ended; kill the worker once, and be the customer twice."""
     deadline = time.monotonic() + PATIENCE_S
-    killed = acted = False
+    killed = acted = paid_again = False
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("ended", total=len(EXPECTED))
@@ -212,6 +216,10 @@ def _watch(console: Console, service: OrderService, running: _Running) -> None:
                 killed = True
                 progress.console.print("The worker is killed (kill -9) and started again.")
                 running.kill_and_restart()
+            if not paid_again and "pay_1021" in service.stories:
+                paid_again = True
+                progress.console.print("The customer of order 1021 tries another card.")
+                _publish(url, LATER)
             if not acted and "pay_1028" in service.stories:
                 acted = True
                 progress.console.print("The customer of order 1028 confirms at the bank.")

@@ -16,8 +16,6 @@ from ops.message_entries import DEAD_LETTER, Node, amqp, messages, ref, structur
 from ops.message_headers import dead_letter_headers, message_headers, structured_command
 from ops.message_schemas import message_schemas
 
-Node = dict[str, Any]
-
 CONTRACT_VERSION = "1"
 """The major version that stands at the end of every `dataschema`."""
 
@@ -25,7 +23,7 @@ _DESCRIPTION = f"""\
 Takes commands, moves money through gateways, and announces what became of it. AMQP 0-9-1, CloudEvents 1.0.
 
 **Commands.** Publish to the exchange and routing key of the command, persistent and mandatory: a routing key
-that is not listed here reaches no queue, and the broker drops such a message in silence unless it is mandatory.
+that is not listed here reaches no queue, and without the mandatory flag nobody tells you.
 Binary mode (`application/json`, attributes in headers) and structured mode (`{STRUCTURED}`)
 are both taken; the content type decides. A body has at most {MAX_BODY_BYTES // 1024} KiB.
 
@@ -35,9 +33,9 @@ latest event is published again under its old id, and no money moves. With anoth
 A command that is refused as such ends in `CommandRejected`. A message that names no sender who could be told
 (`id`, `source`, `type`), and one that our own code fails on, is kept as a dead letter.
 
-**Events.** Bind a queue of your own to `{topology.EVENTS.name}`. Every event comes at least once: drop what you have
-seen, by its `id`. `sequence` counts a payment's events without gaps. Fields may be added: ignore those you do
-not know. A field without a value is left out, never null.
+**Events.** Bind a queue of your own to `{topology.EVENTS.name}`. Every event comes at least once: drop what
+you have seen, by its `id`. `sequence` counts a payment's events without gaps. Fields may be added: ignore those
+you do not know. A field without a value is left out, never null.
 """
 
 
@@ -122,11 +120,7 @@ def _queue_channels() -> Node:
     for queue in topology.WORK_QUEUES:
         names = [name for name in COMMANDS if queue_of(name) == queue.name]
         bound = [{"exchange": each.exchange, "routingKey": each.routing_key} for each in queue.bindings]
-        text = (
-            "Consumed by this service."
-            if names
-            else "Declared for commands to come; nothing consumes it yet."
-        )
+        text = "Consumed by this service." if names else "Declared for later; nothing consumes it yet."
         messages = [each for name in names for each in (name, structured(name))]
         channels[queue.name] = _queue(queue.name, text, messages, queue.arguments, bound)
         dead = queue.dead_letter_queue

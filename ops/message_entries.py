@@ -8,7 +8,7 @@ from typing import Any
 from messages.commands import COMMANDS
 from messages.envelope import HEADER_PREFIX, STRUCTURED, data_schema, event_headers
 from messages.events import EVENTS
-from ops.message_examples import COMMAND_EXAMPLES, COMMAND_ID, EVENT_EXAMPLES, PAYMENT_ID
+from ops.message_examples import COMMAND_EXAMPLES, COMMAND_ID, EVENT_EXAMPLES, REJECTION_ID, Body
 
 Node = dict[str, Any]
 
@@ -35,6 +35,8 @@ def messages() -> Node:
         "name": DEAD_LETTER,
         "title": DEAD_LETTER,
         "summary": summary(DEAD_LETTER),
+        "description": "It keeps the content type it came with.",
+        "contentType": "application/octet-stream",
         "headers": ref("components", "schemas", f"{DEAD_LETTER}Headers"),
         "payload": {},
     }
@@ -49,7 +51,7 @@ def structured(name: str) -> str:
 def summary(name: str) -> str:
     """Say in one sentence what a message says."""
     if name == DEAD_LETTER:
-        return "A message nobody but a person can act on: its bytes and headers untouched, and the reasons."
+        return "A message nobody but a person can act on: its bytes as they came, and the reasons."
     return (_TYPES[name].__doc__ or "").strip()
 
 
@@ -102,20 +104,19 @@ def _attributes(name: str) -> dict[str, str]:
 
 
 def _event_examples(name: str) -> list[Node]:
-    return [
-        {
-            "headers": event_headers(
-                event_id=f"{data['payment_id']}.e{data['sequence']}"
-                if "sequence" in data
-                else "rej_5f0c21.e1",
-                type_name=name,
-                subject=data.get("refund_id") or data.get("payment_id") or "rej_5f0c21",
-                time=datetime.fromisoformat(data["occurred_at"]),
-                sequence=data.get("sequence"),
-                correlation_id=COMMAND_ID,
-                causation_id=f"{PAYMENT_ID}.a1" if "sequence" in data else COMMAND_ID,
-            ),
-            "payload": data,
-        }
-        for data in EVENT_EXAMPLES[name]
-    ]
+    return [{"headers": _event_headers(name, data), "payload": data} for data in EVENT_EXAMPLES[name]]
+
+
+def _event_headers(name: str, data: Body) -> dict[str, str]:
+    stream, sequence = data.get("payment_id") or REJECTION_ID, data.get("sequence")
+    answered = sequence is not None and data.get("category") != "rejected"
+    attempt_id = f"{data['refund_id']}.r1" if "refund_id" in data else f"{stream}.a1"
+    return event_headers(
+        event_id=f"{stream}.e{sequence or 1}",
+        type_name=name,
+        subject=data.get("refund_id") or stream,
+        time=datetime.fromisoformat(data["occurred_at"]),
+        sequence=sequence,
+        correlation_id=COMMAND_ID,
+        causation_id=attempt_id if answered else COMMAND_ID,
+    )

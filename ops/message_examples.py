@@ -12,6 +12,7 @@ Body = dict[str, Any]
 PAYMENT_ID = "pay_01JD5RZ3"
 REFUND_ID = "ref_01JD5S07"
 COMMAND_ID = "cmd_01JD5RZ1"
+REJECTION_ID = "rej_5f0c21d9a8e74b60b1f4c37d2e9a0b18"
 OCCURRED_AT = "2026-11-22T18:00:01.250000Z"
 
 _OF_THE_PAYMENT: Body = {"occurred_at": OCCURRED_AT, "payment_id": PAYMENT_ID, "order_id": "1001"}

@@ -1,4 +1,4 @@
-"""Schemas of what travels around a message's data: CloudEvents attributes, and the reasons on dead letters."""
+"""Schemas of what travels around a message's data: CloudEvents attributes, reasons on dead letters."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def dead_letter_headers() -> Schema:
     }
     return {
         "type": "object",
-        "description": f"Besides them all headers the message came with. Sent with app_id {APP_ID}.",
+        "description": f"Besides them all headers the message came with, but x-… of the broker. Sent with app_id {APP_ID}.",
         "properties": properties,
         "required": list(properties),
     }

@@ -1,6 +1,6 @@
 """The embedded broker: a kombu transport over SQLite, for a first hour with the service and for one machine.
 
-`embedded:///absolute/directory` keeps durable exchanges (direct, topic, fanout), queues, bindings and messages
+`embedded:///absolute/directory` keeps durable exchanges (direct, topic, fanout), queues, bindings, messages
 in `broker.db` there. Any number of processes and threads of one machine may use it, each with its own
 connection. A message is on disk when its publish or tx_commit returns; it is delivered in order, and again
 until it is acked; when a process dies, by kill -9 too, its unacked messages return to their queues at once.

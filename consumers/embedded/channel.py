@@ -282,8 +282,7 @@ class Channel(StdChannel):
         """Take one message, None if there is none. Raises: amqp.NotFound, amqp.ResourceLocked."""
         store = self._store
         found = self._declarations.queue_id(queue)
-        if not store.has_ready([found]):
-            store.take_back_from_the_dead()
+        store.take_back_from_the_dead()
         with store.transaction():
             claimed = store.claim(found, 1)
         if not claimed:

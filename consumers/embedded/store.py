@@ -228,8 +228,8 @@ class Store:
             return
         with self.transaction():
             for owner, name in dead:
-                returned = self._forget(owner)
-                log.info("messages_of_a_dead_process_returned", owner=name, messages=returned)
+                if returned := self._forget(owner):
+                    log.info("messages_of_a_dead_process_returned", owner=name, messages=returned)
         for _, name in dead:
             owner_path(self._directory, name).unlink(missing_ok=True)
 

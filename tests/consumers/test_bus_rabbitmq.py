@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -156,7 +157,8 @@ def test_a_delivery_held_beyond_the_brokers_limit_loses_the_bus(own_url: str) ->
 
 def test_publishing_to_a_missing_exchange_fails_and_loses_the_bus(vhost: str) -> None:
     with opened(vhost) as bus:
-        bus.publish([command(1, exchange="no-such-exchange"), command(2)])
+        with suppress(BusDown):  # The answer may be there before publish() returns.
+            bus.publish([command(1, exchange="no-such-exchange"), command(2)])
         lose(bus)
 
         assert bus.receipts().failed == [1, 2]

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gateways.protocol import Absent, DeclineReason, LookupRequest, VoidRequest
+from handlers.decision import Call, Decision
 from ledger.states import AttemptState, PaymentStatus
 from messages.operation import Operation
 from tests.builders import (
@@ -40,6 +41,26 @@ def an_overdue_sale(capture: str = "automatic") -> Story:
     story.now = story.sale.expires_at
     story.fall_due(story.sale)
     return story
+
+
+def next_call_for_the_sale(story: Story, decision: Decision) -> Call:
+    """The call this decision makes, else the one that the sale's timer makes."""
+    call = decision.call or story.fall_due(story.sale).call
+    assert call is not None
+    return call
+
+
+def test_a_payment_falls_due_as_soon_as_the_customers_time_is_over() -> None:
+    story = a_waiting_sale()
+    for _ in range(20):
+        assert story.sale.due_at is not None
+        assert story.sale.expires_at is not None
+        if story.sale.due_at == story.sale.expires_at:
+            break
+        story.ask_again_until_answered(action_required(), attempt=story.sale)
+
+    assert story.sale.due_at == story.sale.expires_at
+    assert story.payment.status is PaymentStatus.ACTION_REQUIRED
 
 
 def test_before_the_time_is_over_the_payment_is_only_looked_up() -> None:
@@ -100,20 +121,16 @@ def test_a_refund_that_waited_is_woken_when_the_payment_is_called_off() -> None:
 )
 def test_a_cancellation_that_fails_has_the_payment_looked_up_at_once(ending: object) -> None:
     story = an_overdue_sale()
-    story.answer(ending)
-    decision = story.fall_due(story.sale)
+    call = next_call_for_the_sale(story, story.answer(ending))
 
     assert not story.cancellation.is_open
-    assert decision.call is not None
-    assert isinstance(decision.call.request, LookupRequest), "looked up, not called off once more"
+    assert isinstance(call.request, LookupRequest), "looked up, not called off once more"
 
 
 def test_a_customer_who_acted_at_the_last_moment_has_paid() -> None:
     story = an_overdue_sale()
-    story.answer(ALREADY_CAPTURED)
-    look_up = story.fall_due(story.sale).call
-    assert look_up is not None
-    assert isinstance(look_up.request, LookupRequest)
+    call = next_call_for_the_sale(story, story.answer(ALREADY_CAPTURED))
+    assert isinstance(call.request, LookupRequest)
     story.answer(approved())
 
     assert story.payment.status is PaymentStatus.CAPTURED
@@ -125,10 +142,8 @@ def test_a_cancellation_that_is_always_declined_is_not_repeated_without_pause() 
     story = an_overdue_sale()
     started = story.now
     for _ in range(20):
-        call = story.calls[-1]
-        answer = ALREADY_CAPTURED if isinstance(call.request, VoidRequest) else action_required()
-        story.answer(answer, call=call)
-        story.fall_due(story.sale)
+        answer = ALREADY_CAPTURED if isinstance(story.calls[-1].request, VoidRequest) else action_required()
+        next_call_for_the_sale(story, story.answer(answer))
 
     assert story.now - started >= timedelta(minutes=5)
 
@@ -271,6 +286,7 @@ def test_when_a_proven_absent_cancellation_has_failed_the_payment_is_looked_up()
         story.ask_again_until_answered(ABSENT, attempt=story.cancellation)
         if not story.cancellation.is_open:
             break
-
     assert story.cancellation.state is AttemptState.FAILED
-    assert story.sale.due_at == story.now
+    call = next_call_for_the_sale(story, story.decisions[-1])
+
+    assert isinstance(call.request, LookupRequest)

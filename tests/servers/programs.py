@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from tests.servers.leash import NoServer
 
 UNPACKED = Path(__file__).resolve().parents[2] / ".servers"
-"""Where an ordinary user's packages are unpacked; `make clean` removes it."""
+"""Where an ordinary user's packages are unpacked, each in a directory of its name; `make clean` removes it."""
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 CLUSTERS = Path("/etc/postgresql-common/createcluster.conf")
@@ -80,8 +81,9 @@ def _find(package: Package) -> Programs | None:
     for directory in found:
         if all((directory / name).exists() for name in package.needs):
             return Programs(directory=directory)
-    for directory in _newest_first(UNPACKED.glob(package.places)):
-        return Programs(directory=directory, environment=_environment_of(UNPACKED))
+    root = UNPACKED / package.name
+    for directory in _newest_first(root.glob(package.places)):
+        return Programs(directory=directory, environment=_environment_of(root))
     return None
 
 
@@ -141,20 +143,22 @@ def _no_cluster_is_made() -> Iterator[None]:
 
 def _unpack(package: Package) -> None:
     """Fetch a package and whatever it needs that is not installed, and unpack it all without being root."""
-    work = UNPACKED / "apt"
-    for part in ("state/lists/partial", "cache/archives/partial"):
-        (work / part).mkdir(parents=True, exist_ok=True)
-    apt = ["apt-get", "-q", "-y", "-o", "Debug::NoLocking=1", "-o", f"Dir::State={work}/state"]
-    apt += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", f"Dir::Cache={work}/cache"]
-    _run([*apt, "update"], check=False)
-    _run([*apt, "--download-only", "--no-install-recommends", "install", package.name])
-    for archive in sorted((work / "cache/archives").glob("*.deb")):
-        _run(["dpkg", "-x", str(archive), str(UNPACKED)])
-        archive.unlink()
-    erl = UNPACKED / "usr/lib/erlang/bin/erl"
-    if erl.exists():  # it knows its place by heart, and would run another Erlang or none
-        home = "ROOTDIR=/usr/lib/erlang"
-        erl.write_text(erl.read_text().replace(home, home.replace("/", f"{UNPACKED}/", 1)))
+    UNPACKED.mkdir(exist_ok=True)
+    root = UNPACKED / package.name
+    with tempfile.TemporaryDirectory(dir=UNPACKED) as work:
+        for part in ("state/lists/partial", "cache/archives/partial", "unpacked"):
+            Path(work, part).mkdir(parents=True)
+        apt = ["apt-get", "-q", "-y", "-o", "Debug::NoLocking=1", "-o", f"Dir::State={work}/state"]
+        apt += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", f"Dir::Cache={work}/cache"]
+        _run([*apt, "update"], check=False)
+        _run([*apt, "--download-only", "--no-install-recommends", "install", package.name])
+        for archive in Path(work, "cache/archives").glob("*.deb"):
+            _run(["dpkg", "-x", str(archive), f"{work}/unpacked"])
+        erl = Path(work, "unpacked/usr/lib/erlang/bin/erl")
+        if erl.exists():  # it knows its place by heart, and would run another Erlang or none
+            here = "ROOTDIR=/usr/lib/erlang"
+            erl.write_text(erl.read_text().replace(here, f"ROOTDIR={root}/usr/lib/erlang"))
+        Path(work, "unpacked").rename(root)  # all of it or nothing
 
 
 def _run(command: Sequence[str], *, check: bool = True) -> None:

@@ -6,15 +6,17 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import structlog
+
 from consumers import embedded
 from tests.consumers.embedded.support import open_connection
-
 
 PARENT = os.getppid()
 
 
 def main() -> None:
-    """Do what the command line says; stdout tells what was done so far."""
+    """Do what the command line says; stdout tells what was done so far, and nothing else."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     embedded.register()
     role, url, queue, number = sys.argv[1:]
     {"hold": hold, "work": work, "fill": fill}[role](url, queue, int(number))

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -23,7 +23,7 @@ def open_connection(url: str) -> embedded.Connection:
     return connection
 
 
-def declare(channel: Channel, queue: str, **arguments: str | int) -> None:
+def declare(channel: Channel, queue: str, arguments: Mapping[str, str | int] | None = None) -> None:
     """Declare a durable queue."""
     channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
 
@@ -68,7 +68,9 @@ class Process:
     @property
     def lines(self) -> list[str]:
         """Every whole line it said."""
-        return [line.strip() for line in self._story.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            line.strip() for line in self._story.read_text().splitlines(keepends=True) if line.endswith("\n")
+        ]
 
     def await_lines(self, number: int) -> None:
         """Wait until it has said so many lines."""

@@ -160,7 +160,9 @@ def test_cancelling_gives_back_what_was_fetched_but_not_delivered_as_if_unread(
     channel.basic_ack(inbox.messages[0].delivery_tag)
 
 
-def test_a_consumer_without_acks_keeps_nothing_back(connection: embedded.Connection, channel: Channel) -> None:
+def test_a_consumer_without_acks_keeps_nothing_back(
+    connection: embedded.Connection, channel: Channel
+) -> None:
     fill(channel, "q", 3)
     inbox = Inbox()
     channel.basic_consume("q", callback=inbox, no_ack=True)

@@ -27,7 +27,7 @@ def work(channel: Channel) -> Channel:
     declare(
         channel,
         "work",
-        **{
+        {
             "x-delivery-limit": 2,
             "x-dead-letter-exchange": "dead-letters",
             "x-dead-letter-routing-key": "work.dead",
@@ -51,7 +51,10 @@ def test_a_rejected_message_goes_to_the_dead_letters_and_says_why(work: Channel)
 
     dead = get(work, "work.dead")
     assert (dead.body, dead.properties["message_id"]) == (b"\xff", "msg_1")
-    assert (dead.delivery_info["exchange"], dead.delivery_info["routing_key"]) == ("dead-letters", "work.dead")
+    assert (dead.delivery_info["exchange"], dead.delivery_info["routing_key"]) == (
+        "dead-letters",
+        "work.dead",
+    )
     headers = dead.properties["application_headers"]
     (death,) = headers.pop("x-death")
     assert isinstance(death.pop("time"), datetime)
@@ -131,7 +134,7 @@ def test_without_a_routing_key_of_its_own_a_dead_letter_keeps_the_old_one(work: 
     work.exchange_declare("graveyard", "topic", durable=True, auto_delete=False)
     declare(work, "graves")
     work.queue_bind("graves", "graveyard", "refund.*")
-    declare(work, "refunds", **{"x-dead-letter-exchange": "graveyard"})
+    declare(work, "refunds", {"x-dead-letter-exchange": "graveyard"})
     work.queue_bind("refunds", "commands", "refund.*")
     publish(work, "m", exchange="commands", key="refund.start")
 
@@ -156,7 +159,7 @@ def test_at_least_once_a_dead_letter_waits_until_it_has_somewhere_to_go(channel:
         declare(
             channel,
             queue,
-            **{
+            {
                 "x-dead-letter-exchange": "dead-letters",
                 "x-dead-letter-routing-key": "dead",
                 "x-dead-letter-strategy": strategy,

@@ -29,7 +29,7 @@ def test_the_whole_topology_can_be_declared_again_and_again(channel: Channel, co
     ],
 )
 def test_declaring_a_queue_with_other_properties_is_refused(channel: Channel, other: dict[str, Any]) -> None:
-    declare(channel, "q", **{"x-delivery-limit": 3})
+    declare(channel, "q", {"x-delivery-limit": 3})
 
     with pytest.raises(amqp.PreconditionFailed, match="queue 'q' exists with") as refusal:
         channel.queue_declare("q", auto_delete=False, **other)
@@ -40,7 +40,9 @@ def test_declaring_a_queue_with_other_properties_is_refused(channel: Channel, ot
 def test_declaring_an_exchange_of_another_kind_is_refused(channel: Channel) -> None:
     channel.exchange_declare("ex", "topic", durable=True, auto_delete=False)
 
-    with pytest.raises(amqp.PreconditionFailed, match="is a durable topic exchange, not a durable direct exchange"):
+    with pytest.raises(
+        amqp.PreconditionFailed, match="is a durable topic exchange, not a durable direct exchange"
+    ):
         channel.exchange_declare("ex", "direct", durable=True, auto_delete=False)
 
 
@@ -58,16 +60,18 @@ def test_looking_passively_finds_or_fails_and_never_makes(channel: Channel) -> N
     assert channel.queue_declare("q", passive=True) == ("q", 0, 0)
 
 
-@pytest.mark.parametrize("argument", ["x-message-ttl", "x-expires", "x-max-length", "x-max-priority", "x-typo"])
+@pytest.mark.parametrize(
+    "argument", ["x-message-ttl", "x-expires", "x-max-length", "x-max-priority", "x-typo"]
+)
 def test_an_argument_that_would_not_be_honoured_is_refused(channel: Channel, argument: str) -> None:
     with pytest.raises(amqp.AMQPNotImplementedError, match=argument):
-        declare(channel, "q", **{argument: 1})
+        declare(channel, "q", {argument: 1})
 
 
 @pytest.mark.parametrize("limit", [-1, "3"])
 def test_a_delivery_limit_is_a_whole_number_from_zero(channel: Channel, limit: int | str) -> None:
     with pytest.raises(amqp.PreconditionFailed, match="x-delivery-limit"):
-        declare(channel, "q", **{"x-delivery-limit": limit})
+        declare(channel, "q", {"x-delivery-limit": limit})
 
 
 def test_a_headers_exchange_is_refused(channel: Channel) -> None:

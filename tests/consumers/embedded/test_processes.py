@@ -1,4 +1,4 @@
-"""Several processes on one broker, some of them killed: nothing is lost, nothing is handed out twice unmarked."""
+"""Several processes on one broker, some of them killed: nothing is lost, and every repeat is marked."""
 
 import os
 import shutil
@@ -43,6 +43,18 @@ def is_empty(channel: Channel) -> bool:
     return bool(left == 0)
 
 
+def await_any_that_speaks(heard: dict[Process, int]) -> Process:
+    """Wait until one of the processes has said more lines than were heard of it, and return it."""
+    spoken: list[Process] = []
+
+    def has_spoken() -> bool:
+        spoken.extend(process for process, before in heard.items() if len(process.lines) > before)
+        return bool(spoken)
+
+    await_that(has_spoken)
+    return spoken[0]
+
+
 def owner_files(url: str) -> list[Path]:
     return list(Path(url.removeprefix("embedded://")).glob("owner-*"))
 
@@ -62,8 +74,7 @@ def test_what_a_killed_process_held_returns_at_once_marked_and_in_order(
     messages = [channel.basic_get("q") for _ in range(5)]
     assert [message.body for message in messages if message] == [b"0", b"1", b"2", b"3", b"4"]
     redelivered = [message.delivery_info["redelivered"] for message in messages if message]
-    # Only an empty queue makes basic_get look for the dead at once; whoever waits does so by itself.
-    assert redelivered in ([True] * 3 + [False] * 2, [False] * 2 + [True] * 3)
+    assert redelivered == [True, True, True, False, False]
     assert len(owner_files(url)) == 1
 
 
@@ -117,8 +128,7 @@ def test_in_a_storm_of_kills_nothing_is_lost_and_every_repeat_is_marked(
         heard = {worker: len(worker.lines) for worker in alive}
         fill(channel, "q", range(round_ * 200, (round_ + 1) * 200))
         # Whoever speaks holds further messages: the kill falls into the middle of its work.
-        await_that(lambda heard=heard: any(len(worker.lines) > before for worker, before in heard.items()))
-        victim = next(worker for worker, before in heard.items() if len(worker.lines) > before)
+        victim = await_any_that_speaks(heard)
         victim.kill()
         alive.remove(victim)
         alive.append(start("work", "q", 20))
@@ -130,7 +140,8 @@ def test_in_a_storm_of_kills_nothing_is_lost_and_every_repeat_is_marked(
     unmarked = [number for number, redelivered in sightings if redelivered == "False"]
     assert len(unmarked) == len(set(unmarked))
     assert len(unmarked) < len(sightings)
-    assert len(owner_files(url)) == 1 + len(alive)
+    # One file for each of the living, the latest of which may be about to be born; none for the dead.
+    await_that(lambda: len(owner_files(url)) == 1 + len(alive))
 
 
 @pytest.mark.parametrize("transactions", [1, 2, 3, 5, 8])
@@ -185,13 +196,13 @@ def test_a_forked_child_neither_uses_nor_keeps_alive_its_parent_s_connection(
     try:
         holder.collect()
 
-        message = channel.basic_get("q")
+        # The child lets go of the lock in its first moments, whenever it gets to them.
+        await_that(lambda: channel.basic_get("q") is not None)
     finally:
         os.close(let_exit)
         os.close(may_exit)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert message is not None
 
 
 def test_a_process_whose_directory_was_removed_learns_of_it(

@@ -28,7 +28,7 @@ def test_the_key_may_come_as_the_user_of_basic_authentication(http: httpx.Client
 
 
 @pytest.mark.parametrize(
-    "sent", [None, "Basic ???", "Basic c2tfd3Jvbmc6", "Bearer ", "Digest sk_test_simulator2"]
+    "sent", [None, "Basic ???", "Basic c2tfd3Jvbmc6", "Bearer", "Digest sk_test_simulator2"]
 )
 def test_no_key_or_a_wrong_one_is_401(simulator: RunningSimulator, sent: str | None) -> None:
     answer = httpx.get(f"{simulator.url}/v1/payment_intents", headers={"Authorization": sent} if sent else {})

@@ -1,0 +1,224 @@
+"""What people ask of the books: the trial balance, and the whole story of one payment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+
+from ledger import tables
+from ledger.accounts import NORMAL_SIDE, Account, Side
+from ledger.ledger import ATTEMPT, PAYMENT, REFUND
+from ledger.reading import reading, rows
+from ledger.records import OutboxEvent
+from ledger.rows import Shape, State
+from ledger.states import Attempt, Payment, Refund
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """One line of the trial balance; amounts in minor units."""
+
+    account: Account
+    gateway: str
+    currency: str
+    layer: str
+    debits: int
+    credits: int
+
+    @property
+    def balance(self) -> int:
+        """Positive on the account's normal side."""
+        difference = self.debits - self.credits
+        return difference if NORMAL_SIDE[self.account] is Side.DEBIT else -difference
+
+
+def trial_balance(url: str) -> list[Balance]:
+    """Sum every account per gateway, currency and layer, from the entries themselves.
+
+    Raises:
+        LedgerError: the database is out of reach or not migrated.
+    """
+    with reading(url) as books:
+        return [
+            Balance(
+                account=Account(row.account),
+                gateway=row.gateway,
+                currency=row.currency,
+                layer=row.layer,
+                debits=int(row.debits),
+                credits=int(row.credits),
+            )
+            for row in rows(
+                books,
+                "SELECT account, gateway, currency, layer,"
+                " sum(CASE side WHEN 'D' THEN amount ELSE 0 END) AS debits,"
+                " sum(CASE side WHEN 'C' THEN amount ELSE 0 END) AS credits"
+                " FROM entries GROUP BY account, gateway, currency, layer"
+                " ORDER BY layer DESC, currency, gateway, account",
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalLine:
+    """One entry, with its journal's heading."""
+
+    journal_id: str
+    journal_type: str
+    effective_at: datetime
+    account: Account
+    layer: str
+    side: str
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One row of the audit log, with its place in the chain."""
+
+    shard: int
+    position: int
+    happened_at: datetime
+    actor: str
+    action: str
+    subject: str
+    cause: str
+    result: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedEvent:
+    """An event, and when the broker confirmed it (None: not yet)."""
+
+    event: OutboxEvent
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """Everything the books know of one payment, each part in the order of time."""
+
+    payment: Payment
+    attempts: list[Attempt]
+    refunds: list[Refund]
+    journal_lines: list[JournalLine]
+    events: list[AnnouncedEvent]
+    audit: list[AuditRow]
+
+
+def story(url: str, payment_id: str) -> Story | None:
+    """Tell all about a payment; None if there is none of this id.
+
+    Raises:
+        LedgerError: the database is out of reach or not migrated.
+    """
+    with reading(url) as books:
+        payments = _states(books, PAYMENT, tables.payments, payment_id)
+        if not payments:
+            return None
+        return Story(
+            payment=payments[0],
+            attempts=_states(books, ATTEMPT, tables.attempts, payment_id),
+            refunds=_states(books, REFUND, tables.refunds, payment_id),
+            journal_lines=_journal_lines(books, payment_id),
+            events=_events(books, payment_id),
+            audit=_audit(books, payment_id),
+        )
+
+
+def _states(books: Connection, shape: Shape[State], table: Table, payment_id: str) -> list[State]:
+    query = select(table).where(table.c.payment_id == payment_id).order_by(table.c.created_at)
+    return list(shape.read(tuple(row) for row in books.execute(query)))
+
+
+def _journal_lines(books: Connection, payment_id: str) -> list[JournalLine]:
+    journals, entries = tables.journals.c, tables.entries.c
+    query = (
+        select(
+            journals.journal_id,
+            journals.journal_type,
+            journals.effective_at,
+            entries.account,
+            entries.layer,
+            entries.side,
+            entries.amount,
+            entries.currency,
+        )
+        .join(tables.entries, entries.journal_id == journals.journal_id)
+        .where(journals.payment_id == payment_id)
+        .order_by(journals.effective_at, journals.journal_id, entries.line_no)
+    )
+    return [
+        JournalLine(**{**row._mapping, "account": Account(row.account)}) for row in books.execute(query)
+    ]
+
+
+def _events(books: Connection, payment_id: str) -> list[AnnouncedEvent]:
+    query = select(tables.outbox).where(tables.outbox.c.stream == payment_id).order_by(tables.outbox.c.sequence)
+    return [_announced(row) for row in books.execute(query)]
+
+
+def announced_events(
+    url: str, *, after: datetime, payment_id: str | None = None, limit: int = 1000
+) -> list[AnnouncedEvent]:
+    """Events the broker confirmed after a time, in the order it did.
+
+    Confirmations are marked a little later than they come: a follower asks again for the last seconds it has seen.
+
+    Raises:
+        LedgerError: the database is out of reach or not migrated.
+    """
+    outbox = tables.outbox.c
+    query = select(tables.outbox).where(outbox.published_at > after).order_by(outbox.published_at, outbox.position)
+    if payment_id is not None:
+        query = query.where(outbox.stream == payment_id)
+    with reading(url) as books:
+        return [_announced(row) for row in books.execute(query.limit(limit))]
+
+
+OVERLAP = timedelta(seconds=30)
+"""How far back a follower of events looks again: turns that began earlier may commit later."""
+
+
+def _announced(row: Any) -> AnnouncedEvent:
+    event = OutboxEvent(
+        stream=row.stream,
+        sequence=row.sequence,
+        subject=row.subject,
+        type=row.type,
+        exchange=row.exchange,
+        routing_key=row.routing_key,
+        headers=json.loads(row.headers),
+        body=bytes(row.body),
+        created_at=row.created_at,
+    )
+    return AnnouncedEvent(event=event, published_at=row.published_at)
+
+
+def _audit(books: Connection, payment_id: str) -> list[AuditRow]:
+    audit = tables.audit.c
+    query = (
+        select(tables.audit)
+        .where(audit.payment_id == payment_id)
+        .order_by(audit.happened_at, audit.shard, audit.position)
+    )
+    return [
+        AuditRow(
+            shard=row.shard,
+            position=row.position,
+            happened_at=row.happened_at,
+            actor=row.actor,
+            action=row.action,
+            subject=row.subject,
+            cause=row.cause,
+            result=row.result,
+            details=json.loads(row.details),
+        )
+        for row in books.execute(query)
+    ]

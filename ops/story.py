@@ -1,0 +1,125 @@
+"""One payment's story, in the order of time: for people as lines, for programs as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ledger.reports import Story
+from ledger.states import Payment
+from messages.money import Money
+
+SECRET_FIELDS = ("request",)
+"""The command holds a token: never shown."""
+
+_PLAIN: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_edge": False}
+
+
+def render_story(story: Story) -> RenderableType:
+    """Draw the whole story: what it is, what happened and when, what became of each attempt and refund."""
+    parts: list[RenderableType] = [_heading(story.payment), _timeline(story), _attempts(story)]
+    if story.refunds:
+        parts.append(_refunds(story))
+    return Group(*parts)
+
+
+def _heading(payment: Payment) -> Text:
+    money = payment.money
+    text = Text()
+    text.append(f"{payment.payment_id}", style="bold")
+    text.append(f"  order {payment.order_id}  {money(payment.requested)}  {payment.gateway}  ")
+    text.append(payment.status.value, style="bold")
+    if payment.attention:
+        text.append("  a person must look", style="bold red")
+    text.append(
+        f"\nauthorized {money(payment.authorized)}  captured {money(payment.captured_gross)}  "
+        f"refunded {money(payment.refunded)}  being refunded {money(payment.refund_pending)}  "
+        f"left to refund {money(max(payment.refundable, 0))}\n"
+        f"asked by {payment.source}, command {payment.command_id}\n"
+    )
+    return text
+
+
+def _timeline(story: Story) -> Table:
+    table = Table(title=f"What happened ({story.payment.created_at:%Y-%m-%d} and on, UTC)", **_PLAIN)
+    for column in ("when", "what", "about", "came of it"):
+        table.add_column(column, overflow="fold")
+    for at, _, what, about, came in sorted(_moments(story)):
+        table.add_row(f"{at:%H:%M:%S.%f}"[:-3], what, about, came)
+    return table
+
+
+def _moments(story: Story) -> list[tuple[datetime, int, str, str, str]]:
+    """Decisions, journals and events; those of one moment in the order cause, books, event."""
+    moments: list[tuple[datetime, int, str, str, str]] = []
+    for row in story.audit:
+        place = f"{row.result}   [audit {row.shard}/{row.position}]"
+        moments.append((row.happened_at, 0, f"{row.actor}: {row.action}", row.subject, place))
+    for line in story.journal_lines:
+        side = "debit" if line.side == "D" else "credit"
+        account = f"{line.account.value} {line.account.name.lower()}"
+        amount = f"{side} {account} {Money(line.amount, line.currency)}"
+        moments.append((line.effective_at, 1, f"booked {line.journal_type}", line.journal_id, amount))
+    for announced in story.events:
+        event, at = announced.event, announced.published_at
+        told = f"confirmed {at:%H:%M:%S}" if at else "not confirmed yet"
+        moments.append((event.created_at, 2, f"announced {event.type}", event.event_id, told))
+    return moments
+
+
+def _attempts(story: Story) -> Table:
+    table = Table(title="Attempts (their ids are the idempotency keys)", **_PLAIN)
+    for column in ("attempt", "asked", "state", "calls", "gateway's id, and why"):
+        table.add_column(column, overflow="fold")
+    for attempt in story.attempts:
+        why = (attempt.reference, attempt.reason, attempt.code and f"({attempt.code})", attempt.detail)
+        calls = f"{attempt.tries} sent, {attempt.inquiries} looked up"
+        asked = f"{attempt.operation} {attempt.money()}"
+        table.add_row(attempt.attempt_id, asked, attempt.state.value, calls, " ".join(filter(None, why)))
+    return table
+
+
+def _refunds(story: Story) -> Table:
+    table = Table(title="Refunds", **_PLAIN)
+    for column in ("refund", "amount", "status", "asked by"):
+        table.add_column(column, overflow="fold")
+    for refund in story.refunds:
+        known = refund.amount is not None and refund.currency is not None
+        amount = str(Money(refund.amount or 0, refund.currency or "")) if known else "all that is left"
+        table.add_row(refund.refund_id, amount, refund.status.value, f"{refund.source} {refund.command_id}")
+    return table
+
+
+def story_as_json(story: Story) -> str:
+    """The story as JSON; amounts in minor units, times in UTC, no token."""
+    return json.dumps(
+        {
+            "payment": _plain(story.payment),
+            "attempts": [_plain(attempt) for attempt in story.attempts],
+            "refunds": [_plain(refund) for refund in story.refunds],
+            "journals": [_plain(line) for line in story.journal_lines],
+            "events": [
+                {
+                    "id": announced.event.event_id,
+                    "type": announced.event.type,
+                    "published_at": announced.published_at,
+                    "data": json.loads(announced.event.body),
+                }
+                for announced in story.events
+            ],
+            "audit": [_plain(row) for row in story.audit],
+        },
+        indent=2,
+        default=str,
+    )
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: item for name, item in dataclasses.asdict(value).items() if name not in SECRET_FIELDS}
