@@ -25,10 +25,8 @@ from consumers.delivery import BusRefused
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
 from gateways.protocol import Gateway
 from gateways.sandbox import SandboxGateway
-from gateways.stripe import StripeGateway
 from handlers.decision import Policy
 from ledger.ledger import Ledger, LedgerDown, NotMigrated
-from ledger.schema import migrate
 from ops.logs import configure_logs
 from ops.settings import Settings, SettingsError, read_settings, seconds
 
@@ -71,6 +69,8 @@ def run(settings: Settings) -> None:
     """Build the parts and run the cycle until SIGTERM or SIGINT."""
     embedded = settings.database_url is None
     if embedded:
+        from ledger.schema import migrate
+
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(
             settings.ledger_url
@@ -104,6 +104,8 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
             settle_delay=timedelta(seconds=sandbox.settle_s),
         )
     if stripe is not None:
+        from gateways.stripe import StripeGateway  # a large SDK: only who uses it pays for it
+
         gateways["stripe"] = StripeGateway(
             api_key=stripe.api_key.get_secret_value(),
             base_url=stripe.base_url,

@@ -32,7 +32,7 @@ class LineOptions:
 
     tls: Tls | None
     heartbeat_s: float
-    write_timeout_s: float
+    """Also how long the broker may take to answer or to take what we write: another line waits meanwhile."""
     connect_timeout_s: float
     name: str
     """Shown by `rabbitmqctl list_connections client_properties`."""
@@ -52,9 +52,9 @@ class AmqpLine:
         try:
             self._connection = self._connect(address, options)
             self._socket: Any = self._connection.sock
-            # From here on a write must not wait for a broker that stands still.
-            self._socket.settimeout(options.write_timeout_s)
-            self._write_timeout_s = options.write_timeout_s
+            # From here on nothing must wait for a broker that stands still.
+            self._timeout_s = options.heartbeat_s
+            self._socket.settimeout(self._timeout_s)
             self._heartbeat_s: float = self._connection.heartbeat  # The shorter of ours and the broker's.
             self.tick_s = self._heartbeat_s / 4
             self._heard_at = monotonic()
@@ -124,7 +124,7 @@ class AmqpLine:
             data: bytes = self._socket.recv(_READ_BYTES)
             return data
         finally:
-            self._socket.settimeout(self._write_timeout_s)
+            self._socket.settimeout(self._timeout_s)
 
     def keep_alive(self, now: float) -> None:
         """Send a heartbeat after half an interval of our silence; two of the broker's mean the line is lost.

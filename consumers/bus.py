@@ -69,8 +69,6 @@ class KombuBus:
         self._queues = tuple(queues)
         self._prefetch = prefetch
         self._heartbeat_s = heartbeat_s
-        # A write that takes longer would cost the other connection its heartbeats.
-        self._write_timeout_s = min(heartbeat_s, confirm_timeout_s)
         self._connect_timeout_s = connect_timeout_s
         self._tls = tls
         self._client_name = client_name
@@ -174,7 +172,7 @@ class KombuBus:
     def pause(self) -> None:
         """Stop consuming; what was delivered stays ours. Raises: BusDown."""
         with self._losing() as opened:
-            opened.subscription.pause(timeout_s=self._write_timeout_s)
+            opened.subscription.pause(timeout_s=self._heartbeat_s)
 
     def resume(self) -> None:
         """Consume again. Raises: BusDown."""
@@ -203,7 +201,6 @@ class KombuBus:
         options = LineOptions(
             tls=self._tls,
             heartbeat_s=self._heartbeat_s,
-            write_timeout_s=self._write_timeout_s,
             connect_timeout_s=self._connect_timeout_s,
             name=f"{self._client_name} {purpose}",
         )

@@ -178,7 +178,9 @@ def _wait(attempt: Attempt, state: AttemptState, policy: Policy, now: datetime) 
     due_at = now + stretched(policy.pending_delays, attempt.inquiries, seed=attempt.attempt_id)
     if attempt.expires_at is not None and now < attempt.expires_at:
         due_at = min(due_at, attempt.expires_at)
-    return Step(attempt=replace(attempt, state=state, due_at=due_at, updated_at=now))
+    # The gateway knows of it: whatever absence was seen before proves nothing now.
+    waiting = replace(attempt, state=state, absent_since=None, due_at=due_at, updated_at=now)
+    return Step(attempt=waiting)
 
 
 def _later(attempt: Attempt, policy: Policy, now: datetime) -> Attempt:

@@ -34,8 +34,8 @@ A command that is refused as such ends in `CommandRejected`. A message that name
 (`id`, `source`, `type`), and one that our own code fails on, is kept as a dead letter.
 
 **Events.** Bind a queue of your own to `{topology.EVENTS.name}`. Every event comes at least once: drop what
-you have seen, by its `id`. `sequence` counts a payment's events without gaps. Fields may be added: ignore those
-you do not know. A field without a value is left out, never null.
+you have seen, by its `id`. `sequence` counts a payment's events without gaps. Fields may be added: ignore
+those you do not know. A field without a value is left out, never null.
 """
 
 

@@ -55,7 +55,8 @@ def dead_letter_headers() -> Schema:
     }
     return {
         "type": "object",
-        "description": f"Besides them all headers the message came with, but x-… of the broker. Sent with app_id {APP_ID}.",
+        "description": "Besides them stand the headers it came with, without the broker's own (x-…). "
+        f"Sent with app_id {APP_ID}.",
         "properties": properties,
         "required": list(properties),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -31,9 +32,12 @@ QUICK = {
 class Worker:
     """One worker process."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    _numbers = itertools.count(1)
+
+    def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
-        with log.open("ab") as output:
+        self._log = directory / f"worker-{next(self._numbers)}.log"
+        with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "run_worker.py"), "worker"],
                 env={**clean, **environment},
@@ -53,15 +57,20 @@ class Worker:
         return self.process.wait(timeout_s)
 
     @property
+    def is_consuming(self) -> bool:
+        """Whether it has got as far as the queues."""
+        return self.is_alive and b"broker_connected" in self._log.read_bytes()
+
+    @property
     def is_alive(self) -> bool:
         """Whether it still runs."""
         return self.process.poll() is None
 
 
 @contextmanager
-def workers(environment: Mapping[str, str], log: Path, *, count: int) -> Iterator[list[Worker]]:
-    """Run some workers; whatever is left of them at the end is killed."""
-    running = [Worker(environment, log) for _ in range(count)]
+def workers(environment: Mapping[str, str], directory: Path, *, count: int) -> Iterator[list[Worker]]:
+    """Run some workers, with a log each; whatever is left of them at the end is killed."""
+    running = [Worker(environment, directory) for _ in range(count)]
     try:
         yield running
     finally:

@@ -207,7 +207,8 @@ class Channel(StdChannel):
     def tx_commit(self) -> None:
         """Write all since the last commit in one transaction, with one fsync if anything was published.
 
-        Raises: what basic_publish raises; then nothing was done and the channel is closed.
+        Raises: what basic_publish raises; then nothing was done, and the channel is closed, or with BrokerDown
+        and BrokerUnusable the whole connection.
         """
         if not self._publications and not self._settlements:
             return
@@ -215,6 +216,11 @@ class Channel(StdChannel):
             returned = self._store.carry_out(self._publications, self._settlements)
         except amqp.ChannelError:
             self.close()
+            raise
+        except amqp.ConnectionError:
+            # Else the same would be published again with the next commit, beside the caller's own repetition.
+            if self.connection is not None:
+                self.connection.collect()
             raise
         self._publications, self._settlements = [], []
         for publication in returned:

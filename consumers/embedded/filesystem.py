@@ -31,7 +31,8 @@ def refuse_network_file_system(directory: Path, mounts: str | None = None) -> No
     if kind in _NETWORK_KINDS:
         raise BrokerUnusable(
             f"The embedded broker cannot keep its messages in {directory}: {kind} is a network or shared "
-            f"file system, whose locks do not protect them. Set PAYMENTS_DATA_DIR to a directory on a local disk."
+            f"file system, whose locks do not protect them. Set PAYMENTS_DATA_DIR to a directory on a local "
+            f"disk."
         )
 
 

@@ -252,5 +252,5 @@ class Store:
 
     def abandon(self) -> None:
         """Leave as death would: others return what is held."""
-        self._database.close()
         self._owner_file.abandon()
+        self._database.close()

@@ -1,5 +1,6 @@
 """What kombu sees: the transport and its connection, which polls the file and dispatches deliveries."""
 
+import errno
 import time
 from pathlib import Path
 from time import monotonic
@@ -16,12 +17,15 @@ from consumers.embedded.store import Store
 POLL_S = 0.02
 """How often to look for messages of other processes; one look at an idle broker takes microseconds."""
 
+_FORBIDDING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What waiting does not mend."""
+
 
 class Connection:
     """One connection to the broker in a directory; it belongs to the thread that opened it."""
 
     def __init__(self, client: Any, directory: Path) -> None:
-        """Open the broker, creating the directory if need be. Raises: BrokerDown, BrokerUnusable."""
+        """Open the broker, creating the directory if need be. Raises: BrokerDown, BrokerUnusable, OSError."""
         self.client = client
         self.channels: set[Channel] = set()
         self._store: Store | None = None
@@ -30,6 +34,8 @@ class Connection:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._store = Store(directory)
         except OSError as error:
+            if error.errno not in _FORBIDDING:
+                raise
             raise BrokerUnusable(
                 f"The embedded broker cannot keep its messages in {directory} ({error.strerror}): give this "
                 f"user write access or set PAYMENTS_DATA_DIR to another directory."

@@ -66,7 +66,7 @@ def test_a_plain_pika_publisher_is_served_and_a_plain_pika_subscriber_hears_it(
     )
     assert subscriber.stdout is not None
     assert subscriber.stdout.readline() == "listening\n"
-    with workers(environment, tmp_path / "workers.log", count=1) as (worker,):
+    with workers(environment, tmp_path, count=1) as (worker,):
         subprocess.run([sys.executable, "-c", _once_declared(PUBLISHER), vhost], check=True, timeout=60)
         output, _ = subscriber.communicate(timeout=60)
         status = worker.terminate()

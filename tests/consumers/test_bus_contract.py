@@ -326,6 +326,18 @@ def test_closing_hands_back_what_was_not_settled(url: str) -> None:
     assert_queue_holds(url, [3, 4, 5, 6, 7, 8, 9, 10])
 
 
+def test_what_was_never_taken_does_not_count_as_a_failed_delivery(tmp_path: Path) -> None:
+    # So on the embedded broker and from RabbitMQ 4.3 on; before, RabbitMQ counts every hand-back.
+    embedded = f"embedded://{tmp_path}/broker"
+    with opened(embedded) as bus:
+        publish(bus, [command(number) for number in range(1, 4)])
+        await_deliveries(bus, 1)
+    with opened(embedded) as bus:
+        counted = {each.message_id: "x-delivery-count" in each.headers for each in await_deliveries(bus, 3)}
+
+    assert counted == {"1": True, "2": False, "3": False}
+
+
 def test_a_closed_bus_is_down_and_fails_what_it_is_given(url: str) -> None:
     bus = make_bus(url)
     with pytest.raises(BusDown):

@@ -121,18 +121,20 @@ def run_drill(home: Home, plan: Plan, *, kills: int, seed: int, settle_within_s:
     """Publish the plan in portions, kill workers meanwhile, and wait until everything has ended."""
     chance = random.Random(seed)
     environment = {**QUICK, **home.environment}
-    log = home.directory / "workers.log"
     portions = max(kills, 1)
     size = -(-len(plan.commands) // portions)
     listener = Listener(home.broker_url)
-    with workers(environment, log, count=2) as running:
+    with workers(environment, home.directory, count=2) as running:
         for number in range(portions):
+            if kills:
+                eventually(lambda: any(w.is_consuming for w in running), within_s=60, what="a worker is up")
             publish([home.broker_url], plan.commands[number * size : (number + 1) * size])
             if kills:
-                time.sleep(chance.uniform(0.1, 1.2))
-                victim = chance.randrange(len(running))
+                # One that is at work, somewhere between the first delivery and the last ack.
+                time.sleep(chance.uniform(0.0, 0.2))
+                victim = chance.choice([n for n, worker in enumerate(running) if worker.is_consuming])
                 running[victim].kill()
-                running[victim] = Worker(environment, log)
+                running[victim] = Worker(environment, home.directory)
         return _until_ended(plan, listener, running, within_s=settle_within_s)
 
 
@@ -143,7 +145,7 @@ def run_outage(
     portions = [plan.commands[start : start + 20] for start in range(0, len(plan.commands), 20)]
     listener = Listener(home.broker_url)
     listener.close()
-    with workers({**QUICK, **home.environment}, home.directory / "workers.log", count=2) as running:
+    with workers({**QUICK, **home.environment}, home.directory, count=2) as running:
         load = threading.Thread(target=_publish_stubbornly, args=(home.broker_url, portions))
         load.start()
         outage()

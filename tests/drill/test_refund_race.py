@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from gateways.sandbox_record import SandboxRecord
@@ -49,8 +50,10 @@ def test_of_a_hundred_racing_refunds_exactly_one_succeeds(vhost: str, database: 
         )
         for number in range(REFUNDS)
     ]
-    listener = Listener(vhost)
-    with workers(environment, tmp_path / "workers.log", count=2):
+    with (
+        closing(Listener(vhost)) as listener,
+        workers(environment, tmp_path, count=2),
+    ):
         publish([vhost], [payment])
         eventually(lambda: len(listener.listen()) == 1, within_s=30, what="the payment has succeeded")
         publish([vhost], refunds)

@@ -73,7 +73,10 @@ actions = st.sampled_from(
 
 
 def answer_something(data: st.DataObject, story: Story, evidence: Evidence) -> None:
-    """A call is answered: mostly the latest, sometimes one that was answered or given up long ago."""
+    """A call is answered: mostly the latest, sometimes one that was answered or given up long ago.
+
+    A call ends once: told again, after a commit whose fate was not known, its answer is the same.
+    """
     if not story.calls:
         return
     call = story.calls[-1] if data.draw(st.booleans()) else data.draw(st.sampled_from(story.calls))
@@ -83,6 +86,7 @@ def answer_something(data: st.DataObject, story: Story, evidence: Evidence) -> N
         answer = Approved(reference=f"{call.attempt_id}-done", amount=call.request.amount)
     elif answer == "another amount":
         answer = Approved(reference=REFERENCE, amount=Money(call.request.amount.minor + 1, "EUR"))
+    answer = evidence.answers.setdefault((call.attempt_id, call.call_number), answer)
     decision = story.answer(answer, call=call)
     evidence.heard(call, answer, decision, story.now)
 
@@ -126,6 +130,7 @@ class Evidence:
 
     capture: str
     window: timedelta
+    answers: dict[tuple[str, int], Any] = field(default_factory=dict)
     unanswered: dict[str, Call] = field(default_factory=dict)
     perhaps_executed: set[str] = field(default_factory=set)
     absences: dict[str, list[datetime]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Where the official JSON Schema of AsyncAPI 3.0 is: fetched once from npm, checked, and kept with the servers."""
+"""Where the official JSON Schema of AsyncAPI 3.0 is: fetched once from npm, checked, and kept."""
 
 from __future__ import annotations
 

@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.servers.leash import NoServer
 
 UNPACKED = Path(__file__).resolve().parents[2] / ".servers"
-"""Where an ordinary user's packages are unpacked, each in a directory of its name; `make clean` removes it."""
+"""Where an ordinary user's packages are unpacked, each in its own directory; `make clean` removes it."""
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 CLUSTERS = Path("/etc/postgresql-common/createcluster.conf")
@@ -104,7 +104,7 @@ def _environment_of(root: Path) -> dict[str, str]:
 def _install(package: Package) -> None:
     """Install with apt, as root, leaving no service behind that runs now or after the next boot."""
     _run(["apt-get", "-q", "update"], check=False)  # a broken third-party source is not our business
-    with _no_service_starts(), _no_cluster_is_made():
+    with _no_service_starts(), _no_cluster_is_made() if package is POSTGRES else nullcontext():
         waiting = ["-o", "DPkg::Lock::Timeout=300"]
         _run(["apt-get", "-q", "-y", *waiting, "--no-install-recommends", "install", package.name])
     if shutil.which("systemctl"):
@@ -139,6 +139,8 @@ def _no_cluster_is_made() -> Iterator[None]:
             CLUSTERS.write_text(before)
         elif untouched.exists():  # what the package would have put in our file's place
             untouched.replace(CLUSTERS)
+        else:
+            CLUSTERS.unlink(missing_ok=True)
 
 
 def _unpack(package: Package) -> None:

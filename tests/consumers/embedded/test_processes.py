@@ -203,17 +203,21 @@ def test_a_forked_child_neither_uses_nor_keeps_alive_its_parent_s_connection(
         os.close(may_exit)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+    channel.basic_ack(0, multiple=True)
+    publish(channel, "still here", key="q")
+    assert take_all(connect().channel(), "q") == [b"still here"]
 
 
 def test_a_process_whose_directory_was_removed_learns_of_it(
-    connection: embedded.Connection, channel: Channel, url: str
+    connection: embedded.Connection, channel: Channel, connect: Connect, url: str
 ) -> None:
     declare(channel, "q")
     channel.basic_consume("q", callback=lambda message: None)
+    publisher = connect().channel()
     shutil.rmtree(url.removeprefix("embedded://"))
 
     with pytest.raises(embedded.BrokerDown, match="were removed"):
-        publish(channel, "m", key="q")
+        publish(publisher, "m", key="q")
     with pytest.raises(embedded.BrokerDown, match="were removed"):
         connection.drain_events(timeout=30)
 

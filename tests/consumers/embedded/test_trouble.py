@@ -1,6 +1,7 @@
 """Files that are damaged, foreign, forbidden or locked: one clear sentence each."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import kombu
@@ -72,10 +73,50 @@ def test_a_file_locked_for_too_long_is_a_passing_trouble(
     with pytest.raises(embedded.BrokerDown, match="locked"):
         publish(channel, "m", key="q")
 
+    assert not connection.connected
     locker.execute("ROLLBACK")
     locker.close()
-    channel.tx_commit()
-    assert take_all(channel, "q") == [b"m"]
+    again = connect().channel()
+    publish(again, "m", key="q")
+    assert take_all(again, "q") == [b"m"]
+
+
+def test_a_full_disk_is_a_passing_trouble(connect: Connect) -> None:
+    connection = connect()
+    channel = connection.channel()
+    declare(channel, "q")
+    (pages,) = connection.store.sql.execute("PRAGMA page_count").fetchone()
+    connection.store.sql.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(embedded.BrokerDown, match="full"):
+        publish(channel, bytes(100_000), key="q")
+
+    assert take_all(connect().channel(), "q") == []
+
+
+def test_a_file_that_cannot_be_opened_is_named(file: Path, connect: Connect) -> None:
+    file.mkdir()
+
+    with pytest.raises(
+        embedded.BrokerUnusable, match=r"broker\.db cannot be opened or written.*PAYMENTS_DATA_DIR"
+    ):
+        connect()
+
+
+def test_where_locks_do_nothing_the_broker_is_refused(
+    connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcntl.flock", lambda file, operation: None)
+
+    with pytest.raises(embedded.BrokerUnusable, match=r"locks do not hold.*PAYMENTS_DATA_DIR"):
+        connect()
+
+    assert list(Path(url.removeprefix("embedded://")).glob("owner-*")) == []
+
+
+def test_another_thread_s_connection_is_not_to_be_used(connection: embedded.Connection) -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(sqlite3.ProgrammingError, match="thread"):
+        pool.submit(connection.dispatch).result()
 
 
 def test_one_taken_for_dead_may_hold_nothing_more(connect: Connect, channel: Channel) -> None:
