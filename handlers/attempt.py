@@ -45,6 +45,7 @@ def send(attempt: Attempt, policy: Policy, now: datetime) -> Step:
         state=AttemptState.SENT,
         call_number=attempt.call_number + 1,
         tries=attempt.tries + 1,
+        inquiries=0,
         sent_at=attempt.sent_at or now,
         absent_since=None,
         due_at=now + policy.lease(attempt.gateway),
@@ -132,7 +133,8 @@ def _approved(attempt: Attempt, answer: Approved, policy: Policy, now: datetime)
     if answer.amount != attempt.money():
         # Booking either amount could be wrong, and announcing success would be. A person decides.
         text = f"the gateway says {answer.amount}, asked was {attempt.money()}"
-        return Step(attempt=in_doubt(learnt, text, policy, now), contradiction=text)
+        doubted = in_doubt(replace(learnt, absent_since=None), text, policy, now)
+        return Step(attempt=doubted, contradiction=text)
     return Step(attempt=_closed(learnt, AttemptState.SUCCEEDED, now))
 
 
@@ -154,6 +156,9 @@ def _not_sent(attempt: Attempt, answer: NotSent, *, is_lookup: bool, policy: Pol
 
 
 def _absent(attempt: Attempt, detail: str, policy: Policy, now: datetime) -> Step:
+    if attempt.state is not AttemptState.UNKNOWN:
+        # It was accepted once, and now there is no trace of it: nobody knows.
+        attempt = replace(attempt, state=AttemptState.UNKNOWN, doubtful=True)
     if _may_send_again(attempt, policy, now):
         return send(attempt, policy, now)
     since = attempt.absent_since or now

@@ -110,6 +110,8 @@ class Policy:
     """Two look-ups this far apart that find nothing prove that nothing was executed (books, 5.2)."""
     action_time: timedelta = timedelta(hours=1)
     """How long the customer has to act."""
+    cancel_pause: timedelta = timedelta(minutes=10)
+    """How long a payment that could not be called off is left alone before that is tried again."""
     refund_patience: timedelta = timedelta(hours=24)
     """How long a refund waits for its payment to settle."""
     refund_poll: timedelta = timedelta(seconds=30)

@@ -1,15 +1,17 @@
-"""The customer did not act in time: the open payment is called off at the gateway (books, P23)."""
+"""The customer did not act in time: the open payment is called off at the gateway (books, P23 and P28)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
 
-from handlers.attempt import Step, send
-from handlers.decision import Decision, Known, Policy
-from handlers.payment_outcome import payment_outcome
+from handlers.attempt import Step, look_up, send
+from handlers.decision import Announcement, Decision, Known, Policy, announce
+from handlers.payment_outcome import HOLDS_MONEY, payment_outcome, with_attention
 from handlers.requests import call_for
-from ledger.states import Attempt, AttemptState
+from ledger.journals import Journal, release
+from ledger.states import Attempt, AttemptState, Payment, PaymentStatus
+from messages.events import PaymentVoided
 from messages.ids import payment_attempt_id
 from messages.operation import Operation
 
@@ -17,7 +19,8 @@ from messages.operation import Operation
 def is_overdue(attempt: Attempt, known: Known, now: datetime) -> bool:
     """Whether the customer's time is over and nobody is calling it off yet."""
     return (
-        attempt.state is AttemptState.ACTION_REQUIRED
+        attempt.operation in HOLDS_MONEY
+        and attempt.state is AttemptState.ACTION_REQUIRED
         and attempt.expires_at is not None
         and attempt.expires_at <= now
         and not any(a.operation is Operation.VOID and a.is_open for a in known.attempts.values())
@@ -49,19 +52,59 @@ def call_off(known: Known, attempt: Attempt, policy: Policy, now: datetime) -> D
 
 
 def called_off(known: Known, step: Step, policy: Policy, now: datetime) -> Decision:
-    """Take the answer to a cancellation: canceled ends the payment, anything else has the payment looked up."""
+    """Take the answer to a cancellation."""
     assert known.payment is not None
-    cancel = step.attempt
-    if cancel.is_open:
-        return Decision(result=known.payment.status, attempts=(cancel,), call=call_for(step, known.payment))
-    original = next(
-        (a for a in known.attempts.values() if a.is_open and a.reference == cancel.parent_reference), None
+    cancel, payment = step.attempt, with_attention(known.payment, step, policy, now)
+    original = _original(known, cancel)
+    if cancel.state is AttemptState.SUCCEEDED:
+        if original.is_open:
+            return _canceled(replace(known, payment=payment), cancel, original, policy, now)
+        return _undone(payment, cancel, original, now)
+    if cancel.is_open or not original.is_open:
+        changed = payment if payment != known.payment else None
+        call = call_for(step, payment)
+        return Decision(result=payment.status, payment=changed, attempts=(cancel,), call=call)
+    # Not canceled: the customer may have acted in the last moment. Look first, and leave it time before the next try.
+    again = look_up(replace(original, expires_at=now + policy.cancel_pause), policy, now)
+    return Decision(
+        result=payment.status,
+        payment=payment if payment != known.payment else None,
+        attempts=(cancel, again.attempt),
+        call=call_for(again, payment),
     )
-    if original is None:
-        return Decision(result=known.payment.status, attempts=(cancel,))
-    if cancel.state is not AttemptState.SUCCEEDED:
-        looked_at = replace(original, due_at=now, updated_at=now)
-        return Decision(result=known.payment.status, attempts=(cancel, looked_at))
+
+
+def _original(known: Known, cancel: Attempt) -> Attempt:
+    """What is being called off. Some gateways name a cancellation by the id of what it cancels."""
+    return next(
+        a
+        for a in known.attempts.values()
+        if a.operation in HOLDS_MONEY and a.reference == cancel.parent_reference
+    )
+
+
+def _canceled(
+    known: Known, cancel: Attempt, original: Attempt, policy: Policy, now: datetime
+) -> Decision:
     canceled = replace(original, state=AttemptState.CANCELED, due_at=None, updated_at=now)
     ended = payment_outcome(known, Step(attempt=canceled), None, policy, now)
     return replace(ended, attempts=(cancel, canceled))
+
+
+def _undone(payment: Payment, cancel: Attempt, original: Attempt, now: datetime) -> Decision:
+    """It had ended otherwise when the cancellation came through: a hold is let go, a capture cannot be."""
+    announcements: tuple[Announcement, ...] = ()
+    journals: tuple[Journal, ...] = ()
+    if payment.status is PaymentStatus.AUTHORIZED:
+        payment = replace(payment, status=PaymentStatus.VOIDED, released=payment.authorized, updated_at=now)
+        payment, voided = announce(payment, PaymentVoided, now, amount=original.money())
+        announcements, journals = (voided,), (release(cancel, original.amount, now),)
+    elif payment.status is PaymentStatus.CAPTURED:
+        payment = replace(payment, attention=True, updated_at=now)
+    return Decision(
+        result=payment.status,
+        payment=payment,
+        attempts=(cancel,),
+        journals=journals,
+        announcements=announcements,
+    )

@@ -16,6 +16,9 @@ from messages import events
 from messages.events import FailureReason
 from messages.operation import Operation
 
+HOLDS_MONEY = (Operation.AUTHORIZE, Operation.SALE)
+"""What a payment begins with: it makes a hold, or takes the money at once."""
+
 
 def payment_outcome(
     known: Known, step: Step, answered: Answered | None, policy: Policy, now: datetime
@@ -24,12 +27,12 @@ def payment_outcome(
     payment, attempt = known.payment, step.attempt
     assert payment is not None, "an attempt belongs to a payment"
     call = call_for(step, payment)
-    payment = _with_attention(payment, step, policy, now)
+    payment = with_attention(payment, step, policy, now)
     after, announcement, journal = _conclude(payment, attempt, step, answered, now)
     return Decision(
         result=after.status,
         payment=after if after != known.payment else None,
-        attempts=(attempt,),
+        attempts=(attempt, *_dropped(known, attempt, now)),
         refunds=_woken(known, after, now),
         journals=(journal,) if journal else (),
         announcements=(announcement,) if announcement else (),
@@ -52,7 +55,7 @@ def _conclude(
         case AttemptState.FAILED:
             return *_failed(payment, attempt, now), None
         case AttemptState.CANCELED:
-            return *_over(payment, PaymentStatus.EXPIRED, events.PaymentExpired, now), None
+            return *_canceled(payment, now), None
         case AttemptState.PENDING:
             return *_goes_on(payment, PaymentStatus.PENDING, events.PaymentPending, now), None
         case AttemptState.ACTION_REQUIRED:
@@ -121,6 +124,12 @@ def _failed(payment: Payment, attempt: Attempt, now: datetime) -> tuple[Payment,
     )
 
 
+def _canceled(payment: Payment, now: datetime) -> tuple[Payment, Announcement]:
+    if payment.status is PaymentStatus.IN_DOUBT:
+        return _over(payment, PaymentStatus.VOIDED, events.PaymentVoided, now)
+    return _over(payment, PaymentStatus.EXPIRED, events.PaymentExpired, now)
+
+
 def _over(
     payment: Payment, status: PaymentStatus, kind: type[events.PaymentEvent], now: datetime
 ) -> tuple[Payment, Announcement]:
@@ -153,13 +162,24 @@ def _action_required(
     )
 
 
-def _with_attention(payment: Payment, step: Step, policy: Policy, now: datetime) -> Payment:
+def with_attention(payment: Payment, step: Step, policy: Policy, now: datetime) -> Payment:
     """Call a person when the gateway's word contradicts ours, or when nobody could tell for the whole schedule."""
     attempt = step.attempt
     too_long = attempt.state is AttemptState.UNKNOWN and attempt.inquiries >= len(policy.inquiry_delays)
     if payment.attention or not (step.contradiction or too_long):
         return payment
     return replace(payment, attention=True, updated_at=now)
+
+
+def _dropped(known: Known, attempt: Attempt, now: datetime) -> tuple[Attempt, ...]:
+    """A cancellation that has not been sent yet must not come after the end it would undo."""
+    if attempt.is_open:
+        return ()
+    return tuple(
+        replace(other, state=AttemptState.CANCELED, due_at=None, updated_at=now)
+        for other in known.attempts.values()
+        if other.operation is Operation.VOID and other.state is AttemptState.CREATED
+    )
 
 
 def _woken(known: Known, payment: Payment, now: datetime) -> tuple[Refund, ...]:

@@ -49,6 +49,8 @@ def _conclude(payment: Payment, refund: Refund, attempt: Attempt, now: datetime)
         case AttemptState.UNKNOWN:
             return *_goes_on(payment, refund, RefundStatus.UNKNOWN, attempt, now), None
         case AttemptState.CREATED | AttemptState.SENT:
+            if refund.status is RefundStatus.UNKNOWN:
+                refund = replace(refund, status=RefundStatus.SUBMITTED, updated_at=now)
             return payment, refund, None, None
         case _:
             assert_never(attempt.state)

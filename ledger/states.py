@@ -164,7 +164,7 @@ class Attempt:
     tries: int = 0
     """How often the operation itself was sent."""
     inquiries: int = 0
-    """How often its outcome was looked up."""
+    """How often its outcome was looked up since it was last sent."""
     doubtful: bool = False
     """An earlier call's outcome was never learnt: from now on `NotSent` proves nothing about it."""
     sent_at: datetime | None = None

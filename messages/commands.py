@@ -81,7 +81,7 @@ class PaymentRequested(Message):
             raise ValueError("exactly one of payment_method and payment_method_id is needed")
         method = self.payment_method
         if method and method.gateway and self.gateway and method.gateway != self.gateway:
-            raise ValueError(f"gateway {self.gateway} cannot use a token of {method.gateway}")
+            raise ValueError("gateway and payment_method.gateway name two different gateways")
         return self
 
 

@@ -13,13 +13,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from messages.commands import COMMANDS, Command
 from messages.events import RejectionReason
 
 MAX_BODY_BYTES = 256 * 1024
 """Bodies above this are refused; RabbitMQ 4 itself stops at 16 MiB."""
+
+MAX_FIELD_NAME = 200
+"""Characters of a field's name that are told back: the sender chose them."""
 
 HEADER_PREFIX = "cloudEvents_"
 STRUCTURED = "application/cloudevents+json"
@@ -91,8 +93,8 @@ def _to_command(attributes: Mapping[str, Any], data: bytes) -> Envelope:
         if not value:
             text = f"the CloudEvents attribute {name} is missing or no text"
             raise Unreadable(RejectionReason.MISSING_FIELD, text, at=name, sender=sender)
-        if len(value) > 255:
-            text = f"the CloudEvents attribute {name} is longer than 255 characters"
+        if len(value) > 255 or not value.isprintable():
+            text = f"the CloudEvents attribute {name} is up to 255 printable characters"
             raise Unreadable(RejectionReason.INVALID_FIELD, text, at=name, sender=Sender())
     assert sender.id and sender.source and sender.type
     model = COMMANDS.get(sender.type)
@@ -105,9 +107,16 @@ def _to_command(attributes: Mapping[str, Any], data: bytes) -> Envelope:
         raise Unreadable(RejectionReason.UNKNOWN_VERSION, text, at="dataschema", sender=sender)
     try:
         command = model.model_validate_json(data)
+        json.loads(data, object_pairs_hook=_without_repeats)
     except ValidationError as error:
         raise _explained(error, sender) from None
+    except RepeatedField as error:
+        text = f"{error}: it is there twice, and nobody could tell which one counts"
+        raise Unreadable(RejectionReason.INVALID_FIELD, text, at=str(error), sender=sender) from None
     correlation_id = _text(attributes.get("correlationid")) or sender.id
+    if not correlation_id.isprintable():
+        text = "the CloudEvents attribute correlationid is printable text"
+        raise Unreadable(RejectionReason.INVALID_FIELD, text, at="correlationid", sender=sender)
     return Envelope(
         id=sender.id,
         source=sender.source,
@@ -120,7 +129,7 @@ def _to_command(attributes: Mapping[str, Any], data: bytes) -> Envelope:
 def _explained(error: ValidationError, sender: Sender) -> Unreadable:
     """Say what is wrong with the first bad field, without quoting its value."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    at = ".".join(str(part) for part in problem["loc"]) or None
+    at = ".".join(str(part) for part in problem["loc"])[:MAX_FIELD_NAME] or None
     match problem["type"]:
         case "json_invalid":
             return Unreadable(
@@ -151,14 +160,32 @@ def _attributes_in_headers(headers: Mapping[str, object]) -> dict[str, object]:
 
 def _open_structured(body: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        event = from_json(body)
-    except ValueError:
+        event = json.loads(body.decode(), object_pairs_hook=_without_repeats)
+    except RepeatedField as error:
+        text = f"{error}: it is there twice, and nobody could tell which one counts"
+        raise Unreadable(RejectionReason.INVALID_FIELD, text, at=str(error), sender=Sender()) from None
+    except (ValueError, RecursionError):
         text = "the body is not valid JSON in UTF-8"
         raise Unreadable(RejectionReason.UNREADABLE, text, sender=Sender()) from None
     if not isinstance(event, dict):
         raise Unreadable(RejectionReason.UNREADABLE, "a structured event is a JSON object", sender=Sender())
-    data = event.pop("data", None)
+    if "data" not in event:
+        sender = Sender(**{name: _text(event.get(name)) for name in ("id", "source", "type")})
+        raise Unreadable(RejectionReason.MISSING_FIELD, "data is missing", at="data", sender=sender)
+    data = event.pop("data")
     return event, json.dumps(data).encode()
+
+
+class RepeatedField(ValueError):
+    """An object names one field twice; the text is the field's name."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise RepeatedField(next(name for name in names if names.count(name) > 1)[:MAX_FIELD_NAME])
+    return fields
 
 
 def _text(value: object) -> str | None:

@@ -46,7 +46,7 @@ def eur(minor: int) -> Money:
     return Money(minor, "EUR")
 
 
-# --- commands ----------------------------------------------------------------------------------------------------
+# --- commands ---
 
 
 def payment_data(**fields: object) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def asked(command: Command, *, message_id: str = "msg_1", source: str = "/order-
     )
 
 
-# --- what a gateway says -----------------------------------------------------------------------------------------
+# --- what a gateway says ---
 
 
 def approved(amount: Money = PRICE, reference: str = REFERENCE) -> Approved:
@@ -148,7 +148,7 @@ def answer_to(call: Call, answer: Any, *, is_lookup: bool) -> Answered:
     )
 
 
-# --- rules -------------------------------------------------------------------------------------------------------
+# --- rules ---
 
 
 def capabilities(**fields: Any) -> Capabilities:
@@ -169,7 +169,7 @@ def a_policy(**fields: Any) -> Policy:
     return Policy(**defaults | fields)
 
 
-# --- rows of the ledger ------------------------------------------------------------------------------------------
+# --- rows of the ledger ---
 
 
 def a_payment(**fields: Any) -> Payment:

@@ -101,8 +101,11 @@ def test_a_broker_comes_back_with_its_durable_messages(
     rabbitmq_owned.drop_vhost(url)
 
 
-def test_rabbitmqctl_speaks_to_our_broker(rabbitmq_owned: OwnRabbitmq, vhost: str) -> None:
-    assert vhost.rpartition("/")[2] in rabbitmq_owned.ctl("list_vhosts")
+def test_rabbitmqctl_speaks_to_our_broker(rabbitmq_owned: OwnRabbitmq) -> None:
+    url = rabbitmq_owned.fresh_vhost()
+
+    assert url.rpartition("/")[2] in rabbitmq_owned.ctl("list_vhosts")
+    rabbitmq_owned.drop_vhost(url)
 
 
 def test_a_paused_server_answers_nothing_until_it_is_resumed(postgres_owned: OwnPostgres) -> None:

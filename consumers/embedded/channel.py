@@ -205,10 +205,10 @@ class Channel(StdChannel):
         self._in_transaction = True
 
     def tx_commit(self) -> None:
-        """Write all since the last commit in one transaction, with one fsync if anything was published.
+        """Write all since the last commit in one transaction, with one fsync if it publishes.
 
-        Raises: what basic_publish raises; then nothing was done, and the channel is closed, or with BrokerDown
-        and BrokerUnusable the whole connection.
+        Raises: what basic_publish raises; then nothing was done, and the channel is closed, or with
+        BrokerDown and BrokerUnusable the whole connection.
         """
         if not self._publications and not self._settlements:
             return

@@ -79,12 +79,20 @@ def _reachable(sql: sqlite3.Connection, exchange: str | None, routing_key: str) 
 
 def _with_death(headers: dict[str, Any], died: dict[str, Any]) -> dict[str, Any]:
     """Count one more death by this cause in this queue, the latest first (rabbitmq.com/docs/dlx#effects)."""
-    same = [death for death in headers.get("x-death", []) if _cause(death) == _cause(died)]
-    others = [death for death in headers.get("x-death", []) if _cause(death) != _cause(died)]
-    count = same[0].get("count", 0) + 1 if same else 1
+    deaths = _earlier_deaths(headers)
+    others = [death for death in deaths if _cause(death) != _cause(died)]
+    count = 1 + sum(death["count"] for death in deaths if _cause(death) == _cause(died))
     first = {f"x-first-death-{part}": died[part] for part in ("reason", "queue", "exchange")}
     latest = {"count": count, "time": datetime.now(UTC), **died}
     return {**first, **headers, "x-death": [latest, *others]}
+
+
+def _earlier_deaths(headers: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read x-death, leaving out what a publisher may have put there instead."""
+    deaths = headers.get("x-death")
+    if not isinstance(deaths, list):
+        return []
+    return [death for death in deaths if isinstance(death, dict) and isinstance(death.get("count"), int)]
 
 
 def _cause(death: dict[str, Any]) -> tuple[Any, Any]:

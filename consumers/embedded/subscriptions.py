@@ -82,11 +82,13 @@ class Subscriptions:
 
     def _room(self, consumer: Consumer) -> int:
         if not self.prefetch_count:
-            return FETCH_LIMIT - len(consumer.fetched)
-        return max(0, min(FETCH_LIMIT, self.prefetch_count - consumer.unacked - len(consumer.fetched)))
+            return FETCH_LIMIT
+        return max(0, min(FETCH_LIMIT, self.prefetch_count - consumer.unacked))
 
     def fetch(self) -> bool:
-        """Claim what there is room for, in one transaction; return whether there may be more.
+        """Claim what there is room for, in one transaction, once all that was fetched before is delivered.
+
+        Returns whether there may be more.
 
         Raises: amqp.ConsumerCancelled if a queue was deleted.
         """

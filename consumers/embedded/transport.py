@@ -100,7 +100,6 @@ class Connection:
         store = self.store
         if any(channel.subscriptions.have_fetched for channel in self.channels) or not store.look_around():
             return
-        store.may_have_news = False
         more = [channel.subscriptions.fetch() for channel in tuple(self.channels)]
         store.may_have_news = any(more)
 

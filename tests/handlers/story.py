@@ -1,4 +1,4 @@
-"""A payment's life as a test tells it: happenings in, decisions folded in the way the worker's turn folds them."""
+"""A payment's life as a test tells it: happenings in, decisions taken in as the worker's turn does it."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Story:
     def tell(self, happening: Happening) -> Decision:
         """Decide on a happening and take the decision in; deciding must leave what it was given alone."""
         # The rows themselves are frozen: a copy of the shelves is a copy of it all.
-        before = replace(
-            self.known, attempts=dict(self.known.attempts), refunds=dict(self.known.refunds)
-        )
+        before = replace(self.known, attempts=dict(self.known.attempts), refunds=dict(self.known.refunds))
         decision = decide(self.known, happening, self.policy, self.now)
         assert self.known == before, "deciding changed its inputs"
-        assert decide(self.known, happening, self.policy, self.now) == decision, "not a function of its inputs"
+        assert decide(self.known, happening, self.policy, self.now) == decision, (
+            "not a function of its inputs"
+        )
         self._take_in(decision)
         return decision
 
@@ -64,11 +64,11 @@ class Story:
         self._messages.setdefault((source, message_id), happening.body_hash)
         return decision
 
-    def ask_payment(self, *, message_id: str = "msg_1", **fields: object) -> Decision:
+    def ask_payment(self, *, message_id: str = "msg_1", **fields: Any) -> Decision:
         """A PaymentRequested arrives."""
         return self.ask(a_payment_requested(**fields), message_id=message_id)
 
-    def ask_refund(self, *, message_id: str = "msg_2", **fields: object) -> Decision:
+    def ask_refund(self, *, message_id: str = "msg_2", **fields: Any) -> Decision:
         """A RefundRequested arrives."""
         return self.ask(a_refund_requested(**fields), message_id=message_id)
 
@@ -78,7 +78,7 @@ class Story:
         return self.tell(answer_to(call, answer, is_lookup=isinstance(call.request, LookupRequest)))
 
     def fall_due(self, attempt: Attempt | None = None) -> Decision:
-        """Time passes until the attempt's timer, the earliest unless told otherwise, is due; then it is due."""
+        """Time passes until the timer of an attempt, the earliest unless told otherwise, is due."""
         attempt = attempt or min(self.open_attempts(), key=lambda a: a.due_at or NOON)
         assert attempt.due_at is not None
         self.now = max(self.now, attempt.due_at)
@@ -189,7 +189,7 @@ class Story:
             self.calls.append(decision.call)
 
 
-def a_sale(policy: Policy | None = None, **fields: object) -> Story:
+def a_sale(policy: Policy | None = None, **fields: Any) -> Story:
     """A sale whose first call is under way."""
     story = Story(policy)
     story.ask_payment(**fields)

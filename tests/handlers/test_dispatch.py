@@ -141,7 +141,7 @@ def test_a_stale_answer_to_a_refund_changes_nothing() -> None:
     assert story.refund == before
 
 
-# --- a crash loses nothing ---------------------------------------------------------------------------------------
+# --- a crash loses nothing ---
 
 
 def test_a_call_made_again_after_a_crash_is_the_same_request_under_the_same_key() -> None:
@@ -179,7 +179,7 @@ def test_a_second_message_that_finds_a_live_attempt_makes_no_second_call() -> No
     assert story.ask_payment(message_id="msg_9").call is None
 
 
-# --- the audit log -----------------------------------------------------------------------------------------------
+# --- the audit log ---
 
 
 def test_the_audit_log_keeps_the_fingerprint_of_what_was_booked() -> None:

@@ -46,7 +46,7 @@ from tests.builders import (
 )
 from tests.handlers.story import Story
 
-# --- what can happen ---------------------------------------------------------------------------------------------
+# --- what can happen ---
 
 REFUNDS = ["ref_1", "ref_2", "ref_3"]
 AMOUNTS = [None, eur(1), eur(999), eur(1000), PRICE, eur(2000), Money(1, "USD")]
@@ -121,7 +121,7 @@ def something_happens(data: st.DataObject, story: Story, evidence: Evidence) -> 
             story.wait(data.draw(st.sampled_from(WAITS)))
 
 
-# --- what may be concluded ---------------------------------------------------------------------------------------
+# --- what may be concluded ---
 
 
 @dataclass
@@ -171,7 +171,7 @@ class Evidence:
         return attempt_id not in self.perhaps_executed or proven
 
 
-# --- what must hold ----------------------------------------------------------------------------------------------
+# --- what must hold ---
 
 
 def check_amounts(story: Story) -> None:
@@ -195,7 +195,9 @@ def check_amounts(story: Story) -> None:
     assert payment.authorized <= payment.requested
 
     attempts = list(story.known.attempts.values())
-    taken = [a.amount for a in attempts if a.operation is Operation.SALE and a.state is AttemptState.SUCCEEDED]
+    taken = [
+        a.amount for a in attempts if a.operation is Operation.SALE and a.state is AttemptState.SUCCEEDED
+    ]
     refunds = [a for a in attempts if a.operation is Operation.REFUND]
     assert sum(taken) == payment.captured_gross
     assert sum(a.amount for a in refunds if a.state is AttemptState.SUCCEEDED) == payment.refunded
@@ -290,7 +292,9 @@ def test_whatever_happens_the_books_and_the_announcements_hold(data: st.DataObje
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([*AMOUNTS, *AMOUNTS]), min_size=1, max_size=12), st.data())
-def test_refunds_never_give_back_more_than_was_taken(amounts: list[Money | None], data: st.DataObject) -> None:
+def test_refunds_never_give_back_more_than_was_taken(
+    amounts: list[Money | None], data: st.DataObject
+) -> None:
     story = Story()
     story.ask_payment()
     story.answer(Approved(reference=REFERENCE, amount=PRICE))

@@ -34,7 +34,7 @@ Step = Callable[[Story], Decision]
 ABSENT = Absent(detail="no such payment")
 
 
-def asks(**fields: object) -> Step:
+def asks(**fields: Any) -> Step:
     """PaymentRequested arrives."""
     return lambda story: story.ask_payment(**fields)
 
@@ -140,6 +140,12 @@ def over_open_states(number: str, *open_states: str, hold: bool = False, **row: 
 
 AUTHORIZING = PaymentStatus.AUTHORIZING
 
+CANNOT_BE_SERVED: dict[str, dict[str, Any]] = {
+    "unknown_gateway": {"gateway": "nobody", "payment_method": {"token": "tok"}},
+    "currency_not_supported": {"amount": {"minor": 100, "currency": "JPY"}},
+    "unknown_payment_method": {"payment_method": None, "payment_method_id": "pm_stored"},
+}
+
 ROWS = [
     *(
         Row(
@@ -150,11 +156,7 @@ ROWS = [
             to=PaymentStatus.REJECTED,
             event=events.PaymentFailed,
         )
-        for why, fields in {
-            "unknown_gateway": {"gateway": "nobody", "payment_method": {"token": "tok"}},
-            "currency_not_supported": {"amount": {"minor": 100, "currency": "JPY"}},
-            "unknown_payment_method": {"payment_method": None, "payment_method_id": "pm_stored"},
-        }.items()
+        for why, fields in CANNOT_BE_SERVED.items()
     ),
     Row(
         id="P02-order_already_paid",
@@ -411,7 +413,7 @@ def test_every_state_of_the_payment_is_reached_by_a_row() -> None:
     assert {row.to for row in ROWS} == set(PaymentStatus)
 
 
-# --- what the events say -----------------------------------------------------------------------------------------
+# --- what the events say ---
 
 
 def test_an_authorization_is_announced_with_what_is_held() -> None:
@@ -524,7 +526,7 @@ def test_a_bank_may_ask_for_the_customer_after_all() -> None:
     assert story.event_names() == ["PaymentPending", "PaymentActionRequired"]
 
 
-# --- another amount ----------------------------------------------------------------------------------------------
+# --- another amount ---
 
 
 def test_another_amount_is_neither_booked_nor_announced_and_a_person_is_called() -> None:
@@ -564,7 +566,7 @@ def test_when_the_gateway_corrects_the_amount_the_payment_goes_on() -> None:
     assert story.payment.attention, "a person still has to look"
 
 
-# --- nobody knows ------------------------------------------------------------------------------------------------
+# --- nobody knows ---
 
 
 def test_an_unknown_outcome_calls_a_person_when_the_schedule_is_exhausted_and_never_fails() -> None:

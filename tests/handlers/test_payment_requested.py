@@ -104,7 +104,7 @@ def test_the_gateway_is_the_commands_else_the_tokens_else_the_default(
     assert story.payment.gateway == story.sale.gateway == story.calls[-1].gateway == gateway
 
 
-# --- refused -----------------------------------------------------------------------------------------------------
+# --- refused ---
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_second_payment_for_an_order_is_rejected() -> None:
     assert decision.call is None
 
 
-# --- repeated ----------------------------------------------------------------------------------------------------
+# --- repeated ---
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ OPEN: dict[str, tuple[RefundStatus, tuple[Step, ...]]] = {
 
 
 def over_open_states(number: str, *names: str, trigger: Step, first: Step, **row: Any) -> list[Row]:
-    """The cases of a row that starts from several states; `first` is its trigger while the call is under way."""
+    """The cases of a row from several states; `first` is its trigger while the call is under way."""
     return [
         Row(
             id=f"{number}-from-{name}",
@@ -292,7 +292,7 @@ def test_every_state_of_the_refund_is_reached_by_a_row() -> None:
     assert {row.to for row in ROWS} == set(RefundStatus)
 
 
-# --- what the events say -----------------------------------------------------------------------------------------
+# --- what the events say ---
 
 
 def a_refund_under_way() -> Story:
@@ -369,7 +369,7 @@ def test_a_refunds_events_stand_in_its_payments_sequence_under_its_own_subject()
     assert [a.correlation_id for a in story.announcements] == ["msg_1", "msg_2"]
 
 
-# --- in doubt ----------------------------------------------------------------------------------------------------
+# --- in doubt ---
 
 
 def test_an_unknown_refund_keeps_its_reservation_and_calls_a_person_in_the_end() -> None:
@@ -422,7 +422,7 @@ def test_a_refund_retried_because_it_was_not_sent_stays_submitted() -> None:
     assert len(story.events) == 1
 
 
-# --- the customer's bank details ---------------------------------------------------------------------------------
+# --- the customer's bank details ---
 
 
 def test_a_refund_that_waits_too_long_for_the_customer_is_looked_up_and_never_calls_its_payment_off() -> None:

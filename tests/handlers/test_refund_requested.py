@@ -74,7 +74,7 @@ def test_without_an_amount_all_that_is_left_is_refunded() -> None:
     assert story.payment.refundable == 0
 
 
-# --- refused -----------------------------------------------------------------------------------------------------
+# --- refused ---
 
 
 @pytest.mark.parametrize("minor", [2000, 10**9])
@@ -133,7 +133,7 @@ def test_a_refund_that_failed_leaves_its_money_refundable() -> None:
     assert story.payment.refund_pending == PRICE.minor
 
 
-# --- waiting -----------------------------------------------------------------------------------------------------
+# --- waiting ---
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_refund_given_up_stays_given_up_when_its_payment_comes_after_all() -> 
     assert story.payment.refund_pending == 0
 
 
-# --- repeated ----------------------------------------------------------------------------------------------------
+# --- repeated ---
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,7 @@ def as_headers(prefix: str = "cloudEvents_", **attributes: object) -> dict[str, 
 def read_binary(body: object, *, prefix: str = "cloudEvents_", **attributes: object) -> Envelope:
     """Read a body with its attributes in headers; what is not bytes is written as JSON."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_command(
-        content_type="application/json", headers=as_headers(prefix, **attributes), body=text
-    )
+    return read_command(content_type="application/json", headers=as_headers(prefix, **attributes), body=text)
 
 
 def read_structured(

@@ -26,7 +26,7 @@ def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in payment_data().items() if key != name}
 
 
-# --- what is taken -----------------------------------------------------------------------------------------------
+# --- what is taken ---
 
 
 def test_every_command_of_the_union_has_its_wire_name() -> None:
@@ -100,7 +100,9 @@ def test_a_command_cannot_be_changed() -> None:
         a_payment_requested().order_id = "2"
 
 
-# --- what is refused, by the name of the field -------------------------------------------------------------------
+# --- what is refused, by the name of the field ---
+
+NO_WHOLE_AMOUNTS: list[Any] = [1.0, 19.99, "1999", True, False, -1, 2**63, 10**30, [1], {}]
 
 BAD_PAYMENTS: list[tuple[str, dict[str, Any], RejectionReason, str]] = [
     *(
@@ -127,7 +129,7 @@ BAD_PAYMENTS: list[tuple[str, dict[str, Any], RejectionReason, str]] = [
     ("misspelt optional", payment_data(captrue="manual"), R.UNKNOWN_FIELD, "captrue"),
     *(
         (f"amount {minor!r}", payment_data(amount=money(minor)), R.INVALID_FIELD, "amount.minor")
-        for minor in (1.0, 19.99, "1999", True, False, -1, 2**63, 10**30, [1], {})
+        for minor in NO_WHOLE_AMOUNTS
     ),
     ("amount zero", payment_data(amount=money(0)), R.INVALID_FIELD, "amount"),
     *(
@@ -218,7 +220,7 @@ def test_a_bad_field_of_a_refund_is_refused_by_its_name(data: dict[str, Any], at
     assert refusal(read_binary, data, type="RefundRequested").field == at
 
 
-# --- what is no message at all -----------------------------------------------------------------------------------
+# --- what is no message at all ---
 
 GOOD = json.dumps(payment_data()).encode()
 
@@ -291,7 +293,7 @@ def test_a_body_that_is_too_large_is_refused_without_being_read() -> None:
     assert str(MAX_BODY_BYTES) in error.message
 
 
-# --- nothing secret in sight -------------------------------------------------------------------------------------
+# --- nothing secret in sight ---
 
 
 def test_a_token_is_not_in_the_repr_of_a_command() -> None:

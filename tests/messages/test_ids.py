@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,11 @@ from messages.ids import (
     refund_attempt_id,
 )
 
-FIELDS = [TypeAdapter(PaymentIdField), TypeAdapter(RefundIdField), TypeAdapter(OrderIdField)]
+FIELDS: list[TypeAdapter[Any]] = [
+    TypeAdapter(PaymentIdField),
+    TypeAdapter(RefundIdField),
+    TypeAdapter(OrderIdField),
+]
 ids = st.from_regex(r"\A[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -57,7 +63,9 @@ def test_names_of_attempts_never_meet(one: str, other: str, first: int, second: 
 
 
 @given(ids, st.integers(1, 999))
-def test_the_name_of_an_attempt_is_made_again_the_same_and_fits_a_gateways_key(text: str, number: int) -> None:
+def test_the_name_of_an_attempt_is_made_again_the_same_and_fits_a_gateways_key(
+    text: str, number: int
+) -> None:
     name = payment_attempt_id(PaymentId(text), number)
 
     assert name == payment_attempt_id(PaymentId(text), number)

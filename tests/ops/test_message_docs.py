@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from messages.events import EVENTS, PaymentAuthorized
 from messages.money import EXPONENTS
 from ops.message_asyncapi import asyncapi, queue_of
 from ops.message_docs import HOME, differences, write
-from ops.message_examples import COMMAND_EXAMPLES, EVENT_EXAMPLES, Body
+from ops.message_examples import COMMAND_EXAMPLES, EVENT_EXAMPLES, PAYMENT_ID, Body
 from ops.message_schemas import message_schema
 from tests import builders
 from tests.ops.asyncapi_schema import NoSchema, official_schema
@@ -403,6 +404,14 @@ def test_the_worker_reads_every_example_of_a_command_in_both_modes() -> None:
                     body=json.dumps(example["payload"]).encode(),
                 )
                 assert envelope.type == name
+
+
+def test_the_worker_reads_the_command_on_the_page_for_other_teams() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", (HOME / "README.md").read_text(), re.DOTALL)
+
+    envelope = read_command(content_type=STRUCTURED, headers={}, body=example.encode())
+
+    assert envelope.command.payment_id == PAYMENT_ID
 
 
 def test_the_worker_refuses_what_the_structured_schema_refuses() -> None:

@@ -1,6 +1,7 @@
 """Delivering, settling and taking turns, within one process."""
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import amqp
@@ -248,6 +249,27 @@ def test_a_consumer_learns_that_its_queue_was_deleted(
     else:
         with pytest.raises(amqp.ConsumerCancelled):
             connection.dispatch()
+        assert connection.dispatch() == 0
+
+
+def test_a_deleted_queue_does_not_make_the_others_wait(
+    connection: embedded.Connection, channel: Channel, connect: Connect
+) -> None:
+    declare(channel, "gone")
+    declare(channel, "q")
+    inbox = Inbox()
+    connection.channel().basic_consume("gone", callback=inbox)
+    channel.basic_consume("q", callback=inbox)
+    connection.dispatch()
+    other = connect().channel()
+    other.queue_delete("gone")
+    publish(other, "m", key="q")
+
+    for _ in range(2):
+        with suppress(amqp.ConsumerCancelled):
+            connection.dispatch()
+
+    assert inbox.bodies == [b"m"]
 
 
 def test_a_channel_sees_what_its_own_connection_publishes(

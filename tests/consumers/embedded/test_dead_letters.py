@@ -1,6 +1,7 @@
 """Where rejected and failing messages go."""
 
 from datetime import datetime
+from typing import Any
 
 import amqp
 import pytest
@@ -93,6 +94,26 @@ def test_a_second_death_of_the_same_kind_is_counted(work: Channel) -> None:
 
     (death,) = get(work, "work.dead").properties["application_headers"]["x-death"]
     assert (death["reason"], death["count"]) == ("rejected", 2)
+
+
+@pytest.mark.parametrize("forged", ["once", 5, ["once"], [{"queue": "work", "reason": "rejected"}], None])
+def test_a_forged_death_header_keeps_no_message_from_dying(work: Channel, forged: Any) -> None:
+    publish(work, "m", key="work", headers={"x-death": forged})
+
+    work.basic_reject(get(work, "work").delivery_tag, requeue=False)
+
+    (death,) = get(work, "work.dead").properties["application_headers"]["x-death"]
+    assert death["count"] == 1
+
+
+def test_deaths_of_another_kind_are_kept_behind_the_latest(work: Channel) -> None:
+    earlier = {"queue": "elsewhere", "reason": "expired", "count": 3}
+    publish(work, "m", key="work", headers={"x-death": [earlier]})
+
+    work.basic_reject(get(work, "work").delivery_tag, requeue=False)
+
+    latest, second = get(work, "work.dead").properties["application_headers"]["x-death"]
+    assert (latest["queue"], second) == ("work", earlier)
 
 
 def test_a_message_that_fails_more_often_than_the_limit_is_a_dead_letter(work: Channel) -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.embedded.channel import Channel
+from consumers.embedded.dead_letters import decode_properties, encode_properties
 from tests.consumers.embedded.conftest import Connect
 from tests.consumers.embedded.support import count, declare, publish, take_all
 
@@ -71,6 +72,19 @@ def test_every_property_and_header_arrives(channel: Channel, connect: Connect) -
     assert arrived["application_headers"].pop("at").timestamp() == headers["at"].timestamp()  # type: ignore[attr-defined]
     del headers["at"]
     assert arrived == properties
+
+
+amqp_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=20), inner, max_size=3),
+)
+
+
+@given(headers=st.dictionaries(st.text(min_size=1, max_size=20), amqp_values, max_size=5))
+def test_whatever_headers_can_be_written_are_read_again(headers: dict[str, Any]) -> None:
+    written = encode_properties({"application_headers": headers, "message_id": "msg_1"})
+
+    assert decode_properties(written) == {"application_headers": headers, "message_id": "msg_1"}
 
 
 def test_text_is_written_as_utf_8(channel: Channel) -> None:
