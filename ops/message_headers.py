@@ -66,11 +66,13 @@ def _command_attributes(name: str) -> dict[str, Schema]:
     """What is read of a command's attributes; others, such as time and subject, are allowed and ignored."""
     return {
         "specversion": _text("Taken as 1.0 if it is left out, although CloudEvents demands it.", const="1.0"),
-        "id": _text("Yours, unique per source. A repeat has the same id.", minLength=1, maxLength=255),
-        "source": _text("Who sends it, such as /order-service.", minLength=1, maxLength=255),
+        "id": _text(
+            "Yours, unique per source; printable. A repeat has the same id.", minLength=1, maxLength=255
+        ),
+        "source": _text("Who sends it, such as /order-service; printable.", minLength=1, maxLength=255),
         "type": _text("The command.", const=name),
         "dataschema": _text("Refused if it names another version; may be left out.", const=data_schema(name)),
-        "correlationid": _text("Handed on to every event that comes of it. Default: the id."),
+        "correlationid": _text("Handed on to every event that comes of it; printable. Default: the id."),
     }
 
 

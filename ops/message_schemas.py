@@ -17,18 +17,19 @@ Schema = dict[str, Any]
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
+_BESIDES = (
+    "Checked besides: `currency` is in ISO 4217; amounts have no decimal point; no field is there twice"
+)
+
 _RULES: dict[str, Schema] = {
     "PaymentRequested": {
         "oneOf": [
             {"required": ["payment_method"], "properties": {"payment_method": {"type": "object"}}},
             {"required": ["payment_method_id"], "properties": {"payment_method_id": {"type": "string"}}},
         ],
-        "$comment": "Checked besides: `currency` is in ISO 4217; amounts have no decimal point; "
-        "`gateway` and `payment_method.gateway` agree if both are given.",
+        "$comment": f"{_BESIDES}; `gateway` and `payment_method.gateway` agree if both are given.",
     },
-    "RefundRequested": {
-        "$comment": "Checked besides: `currency` is in ISO 4217; amounts have no decimal point.",
-    },
+    "RefundRequested": {"$comment": f"{_BESIDES}."},
 }
 """What a model checks in code, so that no schema can be derived from it."""
 

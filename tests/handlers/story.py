@@ -40,6 +40,7 @@ class Story:
         self.announcements: list[Announcement] = []
         self.journals: list[Journal] = []
         self.calls: list[Call] = []
+        self.called_at: list[datetime] = []
         self._messages: dict[tuple[str, str], str] = {}
 
     # --- what happens ---
@@ -187,6 +188,7 @@ class Story:
         self.journals.extend(decision.journals)
         if decision.call is not None:
             self.calls.append(decision.call)
+            self.called_at.append(self.now)
 
 
 def a_sale(policy: Policy | None = None, **fields: Any) -> Story:
