@@ -22,7 +22,7 @@ from consumers.bus import KombuBus
 from consumers.calls import Calls
 from consumers.cycle import Cycle, Limits
 from consumers.delivery import BusRefused
-from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
+from consumers.topology import WORK_QUEUES
 from gateways.protocol import Gateway
 from gateways.sandbox import SandboxGateway
 from handlers.decision import Policy
@@ -95,7 +95,7 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
     """Make the gateways that the settings name."""
     gateways: dict[str, Gateway] = {}
     sandbox, stripe = settings.sandbox, settings.stripe
-    if sandbox.enabled:
+    if settings.serves_sandbox:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         gateways["sandbox"] = SandboxGateway(
             settings.data_dir / "sandbox.db",
@@ -126,7 +126,7 @@ def open_bus(settings: Settings) -> KombuBus:
     broker = settings.broker
     return KombuBus(
         urls=settings.broker_urls,
-        queues=(PAYMENT_COMMANDS, REFUND_COMMANDS),
+        queues=[queue.name for queue in WORK_QUEUES],
         prefetch=broker.prefetch,
         heartbeat_s=broker.heartbeat_s,
         confirm_timeout_s=broker.confirm_timeout_s,

@@ -29,6 +29,9 @@ from handlers.decision import Answered, Call
 
 log = structlog.get_logger()
 
+CLOSE_WITHIN_S = 5.0
+"""An adapter that does not let itself be called off must not keep the worker from leaving."""
+
 
 class Calls:
     """Runs calls and keeps what they ended with until the cycle takes it."""
@@ -41,6 +44,7 @@ class Calls:
         self._running: set[asyncio.Task[None]] = set()
         self._started = 0
         self._taken = 0
+        self._is_closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway-calls", daemon=True)
         self._thread.start()
@@ -87,16 +91,7 @@ class Calls:
             task.add_done_callback(self._running.discard)
 
     async def _run(self, call: Call) -> None:
-        gateway = self._gateways[call.gateway]
-        try:
-            async with asyncio.timeout(gateway.capabilities.call_time_limit.total_seconds()):
-                answer = await _ask(gateway, call)
-        except TimeoutError:
-            answer = Unknown(detail="no answer within the gateway's time limit")
-        except Exception as error:
-            # A bug in an adapter must not be taken for a gateway's word: nobody knows how far the call got.
-            log.exception("gateway_adapter_failed", gateway=call.gateway, attempt_id=call.attempt_id)
-            answer = Unknown(detail=f"the adapter failed: {type(error).__name__}")
+        answer = await self._answer(call)
         self._ended.append(
             Answered(
                 payment_id=call.payment_id,
@@ -112,12 +107,32 @@ class Calls:
             self._news.set()
             self._wake()
 
+    async def _answer(self, call: Call) -> Outcome | Opened | Absent:
+        """Make the call. Whatever happens to it is an ending: a call without one would count as in flight for ever."""
+        try:
+            gateway = self._gateways[call.gateway]
+            async with asyncio.timeout(gateway.capabilities.call_time_limit.total_seconds()) as limit:
+                return await _ask(gateway, call)
+        except (Exception, asyncio.CancelledError) as error:
+            if self._is_closing:
+                return Unknown(detail="called off: the worker leaves")
+            if isinstance(error, TimeoutError) and limit.expired():
+                return Unknown(detail="no answer within the gateway's time limit")
+            # A bug in an adapter must not be taken for a gateway's word: nobody knows how far the call got.
+            log.exception("gateway_adapter_failed", gateway=call.gateway, attempt_id=call.attempt_id)
+            return Unknown(detail=f"the adapter failed: {type(error).__name__}")
+
     async def _shut_down(self) -> None:
+        self._is_closing = True
         for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        for gateway in self._gateways.values():
-            await gateway.close()
+        if self._running:
+            await asyncio.wait(self._running, timeout=CLOSE_WITHIN_S)
+        for name, gateway in self._gateways.items():
+            try:
+                await gateway.close()
+            except Exception:
+                log.exception("gateway_not_closed", gateway=name)
 
 
 async def _ask(gateway: Gateway, call: Call) -> Outcome | Opened | Absent:

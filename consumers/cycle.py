@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 import structlog
 
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of the cycle; all settings."""
+    """Bounds of the cycle; the settings decide on those that matter to an operator."""
 
     turn: int = 500
     """Deliveries a turn takes at most: beyond it a larger batch gains little and waits longer."""
@@ -122,15 +123,20 @@ class Cycle:
         if not self._bus_is_up and not self._open_bus():
             self._calls.wait(0 if ready else wait_s)
         else:
-            room = min(self._limits.turn, self._limits.calls - self._calls.in_flight)
+            room = min(self._limits.turn, self._room_for_calls)
             if self._ledger_retry.waiting or self._stopping:
                 room = 0
             try:
-                self._take_deliveries(self._bus.receive(wait_s=0 if ready else wait_s, limit=max(room, 0)))
+                self._take_deliveries(self._bus.receive(wait_s=0 if ready else wait_s, limit=room))
             except BusDown as error:
                 self._lose_bus(error)
         self._take_receipts()
         self._work.extend(Work(happening=answered) for answered in self._calls.take())
+
+    @property
+    def _room_for_calls(self) -> int:
+        """How many more things may be taken in: each may make a call, and so may those that wait for their turn."""
+        return max(self._limits.calls - self._calls.in_flight - len(self._work), 0)
 
     def _take_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         dead: list[Outgoing] = []
@@ -180,18 +186,22 @@ class Cycle:
         if time.monotonic() < self._next_timer_look or self._ledger_retry.waiting or self._stopping:
             return
         self._next_timer_look = time.monotonic() + self._limits.timer_poll_s
-        room = min(self._limits.timers, self._limits.calls - self._calls.in_flight)
-        if room <= 0:
+        room = min(self._limits.timers, self._room_for_calls)
+        if room == 0:
             return
+        self._shunned = {timer: until for timer, until in self._shunned.items() if until > time.monotonic()}
         try:
-            due = self._ledger.due(now=self._clock(), limit=room)
+            # What is shunned is still due, and first in line: it must not crowd out all the others.
+            due = self._ledger.due(now=self._clock(), limit=room + len(self._shunned))
         except LedgerDown as error:
             self._lose_ledger(error)
             return
-        for row in due:
-            timer = TimerDue(payment_id=row.payment_id, attempt_id=row.attempt_id, refund_id=row.refund_id)
-            if self._shunned.get(timer, 0.0) < time.monotonic():
-                self._work.append(Work(happening=timer))
+        timers = (
+            TimerDue(payment_id=row.payment_id, attempt_id=row.attempt_id, refund_id=row.refund_id)
+            for row in due
+        )
+        healthy = (timer for timer in timers if timer not in self._shunned)
+        self._work.extend(Work(happening=timer) for timer in islice(healthy, room))
 
     @property
     def _marks_are_due(self) -> bool:
@@ -251,6 +261,8 @@ class Cycle:
 
     def _follow_up(self, work: list[Work], result: Result) -> None:
         """What a commit allows: call, publish, ack. If we die before any of it, the rows bring it back."""
+        for payment_id in result.attention:
+            log.warning("payment_needs_a_person", payment_id=payment_id)
         self._calls.start(result.calls)
         self._publish([event_message(event) for event in result.events])
         try:
@@ -334,6 +346,8 @@ class Cycle:
         except LedgerDown as error:
             self._lose_ledger(error)
             return
+        except Conflict:
+            return  # another worker is at it, for longer than a lock is waited for
         log.info("relay_publishes", count=len(left))
         self._publish([event_message(event) for event in left])
 

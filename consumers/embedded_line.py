@@ -47,8 +47,8 @@ class EmbeddedLine:
         return None
 
     def has_buffered(self) -> bool:
-        """Nothing is held back here."""
-        return False
+        """Whether more is here than one reading took: a backlog must not wait for the next poll."""
+        return bool(self._connection.has_more)
 
     def read(self) -> None:
         """Dispatch every delivery that is here."""

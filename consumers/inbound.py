@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from consumers.delivery import Delivery
 from handlers.decision import Asked
-from messages.envelope import Unreadable, read_command
+from messages.envelope import Sender, Unreadable, read_command
+
+_MAX_NAME = 255
+"""Characters of a name that we hand on; RabbitMQ carries no longer ones as properties (AMQP 0-9-1, 4.2.5.3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ def read(delivery: Delivery) -> Command | Rejected | Dead:
             content_type=delivery.content_type, headers=delivery.headers, body=delivery.body
         )
     except Unreadable as why:
-        kind = Rejected if why.sender.is_known else Dead
+        kind = Rejected if _can_be_told(why.sender) else Dead
         return kind(delivery=delivery, why=why)
     # Defaults and order do not matter for "the same body again", so the parsed command is what is compared.
     body = envelope.command.model_dump_json(exclude_defaults=True)
@@ -54,3 +57,9 @@ def read(delivery: Delivery) -> Command | Rejected | Dead:
         body=body,
     )
     return Command(delivery=delivery, asked=asked)
+
+
+def _can_be_told(sender: Sender) -> bool:
+    """Whether a rejection can name the command: what was refused early may be called anything at all."""
+    names = (sender.id, sender.source, sender.type)
+    return all(name and len(name) <= _MAX_NAME and name.isprintable() for name in names)

@@ -18,6 +18,9 @@ from messages.events import CommandRejected, Event
 MAX_DETAIL = 500
 """Characters of detail on a dead letter."""
 
+MAX_PROPERTY_BYTES = 255
+"""Longer ones cannot be written at all (short strings of AMQP 0-9-1, 4.2.5.3); headers can be longer."""
+
 EventKey = tuple[str, int]
 
 
@@ -124,10 +127,15 @@ def event_message(row: OutboxEvent) -> Outgoing:
         body=row.body,
         message_id=row.headers["cloudEvents_id"],
         type=row.type,
-        correlation_id=row.headers["cloudEvents_correlationid"],
+        correlation_id=_shortened(row.headers["cloudEvents_correlationid"]),
         headers=row.headers,
         receipt=EventReceipt((row.stream, row.sequence)),
     )
+
+
+def _shortened(text: str) -> str:
+    """Cut text to what a property holds, between characters. The header keeps all of it."""
+    return text.encode()[:MAX_PROPERTY_BYTES].decode(errors="ignore")
 
 
 def dead_letter(

@@ -32,6 +32,8 @@ class Result:
 
     calls: list[Call] = field(default_factory=list)
     events: list[OutboxEvent] = field(default_factory=list)
+    attention: list[PaymentId] = field(default_factory=list)
+    """Payments that have just come to need a person."""
 
 
 def run_turn(
@@ -60,7 +62,7 @@ def run_turn(
         changes.published.extend(confirmed)
         changes.published_at = now
         transaction.write(changes)
-    return Result(calls=turn.calls(), events=turn.to_publish(ours))
+    return Result(calls=turn.calls(), events=turn.to_publish(ours), attention=turn.attention())
 
 
 def _wanted(work: list[Work]) -> Wanted:
@@ -133,6 +135,15 @@ class _Turn:
     def calls(self) -> list[Call]:
         """The calls to make; one that a later happening of the same turn has overtaken is left out."""
         return [c for c in self._calls if self._attempts[c.attempt_id].call_number == c.call_number]
+
+    def attention(self) -> list[PaymentId]:
+        """Payments that need a person now and did not before."""
+        before = self._loaded.payments
+        return [
+            payment_id
+            for payment_id, payment in self._payments.items()
+            if payment.attention and not (payment_id in before and before[payment_id].attention)
+        ]
 
     def changes(self) -> Changes:
         """Everything to be written."""

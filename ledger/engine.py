@@ -11,11 +11,18 @@ from sqlalchemy.engine import make_url
 from ledger.errors import LedgerDown
 
 _POSTGRES_OPTIONS = "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
+_BY_KEY = (
+    " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan"
+)
+"""Plans for a worker, which finds every row by an index. Left alone, PostgreSQL plans its statements while the tables
+are new and empty, takes 200 keys for a whole table, and keeps reading it from end to end while it grows."""
 _SQLITE_WAIT_S = 30
 
 
-def open_engine(url: str, *, pool_size: int = 2) -> Engine:
+def open_engine(url: str, *, by_key: bool = False) -> Engine:
     """Make an engine; nothing is connected yet. The URL is kept out of every text.
+
+    `by_key`: every statement names its rows by key, as a worker's do; reports and proofs read whole tables.
 
     Raises:
         LedgerDown: the URL is none, or of a database this service does not know.
@@ -28,11 +35,11 @@ def open_engine(url: str, *, pool_size: int = 2) -> Engine:
         case "postgresql":
             return create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
-                pool_size=pool_size,
+                pool_size=2,
                 max_overflow=0,
                 pool_timeout=5,
                 connect_args={
-                    "options": _POSTGRES_OPTIONS,
+                    "options": _POSTGRES_OPTIONS + _BY_KEY if by_key else _POSTGRES_OPTIONS,
                     "connect_timeout": 5,
                     "application_name": "payments",
                     # A server that went silent is given up, not waited for.

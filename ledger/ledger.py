@@ -64,7 +64,7 @@ class Ledger:
     """The database as the worker sees it. One thread at a time."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
+        self._engine = open_engine(url, by_key=True)
         self._is_sqlite = self._engine.dialect.name == "sqlite"
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR")
 """Variables beginning with PAYMENTS_ that are no settings of the service itself."""
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+Delays = Annotated[tuple[Seconds, ...], Field(min_length=1)]
 
 
 class SettingsError(Exception):
@@ -42,7 +43,10 @@ class StripeSettings(_Block):
 class SandboxSettings(_Block):
     """The gateway without a network, for trying the service and for tests."""
 
-    enabled: bool = True
+    enabled: bool | None = Field(
+        default=None,
+        description="Default: only where broker and database are the embedded ones. It approves without money.",
+    )
     latency_s: Annotated[float, Field(ge=0, le=60)] = 0.0
     slow_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     settle_s: Annotated[float, Field(ge=0, le=3600)] = 3.0
@@ -68,9 +72,9 @@ class WorkerSettings(_Block):
     relay_grace_s: Seconds = 3.0
     stop_grace_s: Seconds = 25.0
     lease_margin_s: Seconds = 15.0
-    retry_delays_s: tuple[Seconds, ...] = (1, 5, 30, 120, 600)
-    inquiry_delays_s: tuple[Seconds, ...] = (10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
-    pending_delays_s: tuple[Seconds, ...] = (30, 120, 600, 3600, 6 * 3600)
+    retry_delays_s: Delays = (1, 5, 30, 120, 600)
+    inquiry_delays_s: Delays = (10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
+    pending_delays_s: Delays = (30, 120, 600, 3600, 6 * 3600)
     absence_window_s: Seconds = 900
     action_time_s: Seconds = 3600
     refund_patience_s: Seconds = 24 * 3600
@@ -111,6 +115,13 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def serves_sandbox(self) -> bool:
+        """Whether the gateway without money is there: never by accident where real commands come in."""
+        if self.sandbox.enabled is not None:
+            return self.sandbox.enabled
+        return self.broker_url is None and self.database_url is None
 
     @property
     def broker_urls(self) -> list[str]:

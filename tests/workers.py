@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 QUICK = {
+    "PAYMENTS_SANDBOX__ENABLED": "true",
     "PAYMENTS_WORKER__TIMER_POLL_S": "0.1",
     "PAYMENTS_WORKER__RELAY_GRACE_S": "1",
     "PAYMENTS_WORKER__LEASE_MARGIN_S": "0.5",
