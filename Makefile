@@ -41,8 +41,8 @@ messages: .venv/develops ## write docs/messages anew from the message classes
 	@echo "Writing docs/messages ..." && $(PYTHON) -m ops.message_docs
 
 clean: ## remove what make and the tools have made
-	@echo "Removing .venv, .servers and caches ..."
-	@rm -rf .venv .servers build dist htmlcov .coverage .hypothesis *.egg-info
+	@echo "Removing .venv, .servers, .payments-demo and caches ..."
+	@rm -rf .venv .servers .payments-demo build dist htmlcov .coverage .hypothesis *.egg-info
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

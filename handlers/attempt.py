@@ -181,18 +181,22 @@ def _may_send_again(attempt: Attempt, policy: Policy, now: datetime) -> bool:
 
 def _wait(attempt: Attempt, state: AttemptState, policy: Policy, now: datetime) -> Step:
     due_at = now + stretched(policy.pending_delays, attempt.inquiries, seed=attempt.attempt_id)
-    if attempt.expires_at is not None and now < attempt.expires_at:
-        due_at = min(due_at, attempt.expires_at)
     # The gateway knows of it: whatever absence was seen before proves nothing now.
-    waiting = replace(attempt, state=state, absent_since=None, due_at=due_at, updated_at=now)
-    return Step(attempt=waiting)
+    waiting = replace(attempt, state=state, absent_since=None, updated_at=now)
+    return Step(attempt=replace(waiting, due_at=_before_it_expires(waiting, due_at, now)))
 
 
 def _later(attempt: Attempt, policy: Policy, now: datetime) -> Attempt:
     """Keep the state, ask again at the next step of its schedule."""
     delays = policy.inquiry_delays if attempt.state is AttemptState.UNKNOWN else policy.pending_delays
-    delay = stretched(delays, attempt.inquiries, seed=attempt.attempt_id)
-    return replace(attempt, due_at=now + delay, updated_at=now)
+    due_at = now + stretched(delays, attempt.inquiries, seed=attempt.attempt_id)
+    return replace(attempt, due_at=_before_it_expires(attempt, due_at, now), updated_at=now)
+
+
+def _before_it_expires(attempt: Attempt, due_at: datetime, now: datetime) -> datetime:
+    """The customer's time is over when it is over, whatever the schedule says."""
+    expires_at = attempt.expires_at if attempt.state is AttemptState.ACTION_REQUIRED else None
+    return min(due_at, expires_at) if expires_at is not None and expires_at > now else due_at
 
 
 def _closed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:

@@ -55,11 +55,13 @@ def called_off(known: Known, step: Step, policy: Policy, now: datetime) -> Decis
     """Take the answer to a cancellation."""
     assert known.payment is not None
     cancel, payment = step.attempt, with_attention(known.payment, step, policy, now)
-    original = _original(known, cancel)
+    original = _original(known)
     if cancel.state is AttemptState.SUCCEEDED:
         if original.is_open:
             return _canceled(replace(known, payment=payment), cancel, original, policy, now)
         return _undone(payment, cancel, original, now)
+    if step.ask == "operation" and not original.is_open:
+        return _no_longer_sent(known, cancel, policy, now)
     if cancel.is_open or not original.is_open:
         changed = payment if payment != known.payment else None
         call = call_for(step, payment)
@@ -74,18 +76,26 @@ def called_off(known: Known, step: Step, policy: Policy, now: datetime) -> Decis
     )
 
 
-def _original(known: Known, cancel: Attempt) -> Attempt:
-    """What is being called off. Some gateways name a cancellation by the id of what it cancels."""
-    return next(
-        a
-        for a in known.attempts.values()
-        if a.operation in HOLDS_MONEY and a.reference == cancel.parent_reference
+def _original(known: Known) -> Attempt:
+    """What is being called off: there is one, by whatever id the gateway calls it by now."""
+    return next(a for a in known.attempts.values() if a.operation in HOLDS_MONEY)
+
+
+def _no_longer_sent(known: Known, cancel: Attempt, policy: Policy, now: datetime) -> Decision:
+    """The payment has ended meanwhile: sent again, the cancellation would undo it. Only its fate is asked for."""
+    assert known.payment is not None
+    spent = replace(
+        known.attempts[cancel.attempt_id],
+        state=AttemptState.UNKNOWN,
+        doubtful=True,
+        tries=max(cancel.tries, policy.max_sends),
     )
+    look = look_up(spent, policy, now)
+    call = call_for(look, known.payment)
+    return Decision(result=known.payment.status, attempts=(look.attempt,), call=call)
 
 
-def _canceled(
-    known: Known, cancel: Attempt, original: Attempt, policy: Policy, now: datetime
-) -> Decision:
+def _canceled(known: Known, cancel: Attempt, original: Attempt, policy: Policy, now: datetime) -> Decision:
     canceled = replace(original, state=AttemptState.CANCELED, due_at=None, updated_at=now)
     ended = payment_outcome(known, Step(attempt=canceled), None, policy, now)
     return replace(ended, attempts=(cancel, canceled))

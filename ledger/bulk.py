@@ -17,6 +17,7 @@ import psycopg
 from sqlalchemy import Boolean, Table
 from sqlalchemy.dialects import postgresql
 
+from ledger.arrays import array
 from ledger.tables import UtcTime, iso
 
 Row = tuple[Any, ...]
@@ -58,19 +59,20 @@ class PostgresBulk:
 
     def query(self, sql: str, *parameters: Any) -> Fetch:
         """See `Bulk`."""
-        return self._connection.execute(_for_postgres(sql), parameters).fetchall
+        values = [array(p) if isinstance(p, list) else p for p in parameters]
+        return self._connection.execute(_for_postgres(sql), values).fetchall
 
     def insert(
         self, table: Table, columns: Sequence[str], rows: Iterable[Row], *, on_conflict: str = ""
     ) -> None:
         """See `Bulk`."""
-        arrays = [list(values) for values in zip(*rows, strict=True)]
+        arrays = [array(values) for values in zip(*rows, strict=True)]
         if arrays:
             self._connection.execute(_postgres_insert(table, tuple(columns)) + on_conflict, arrays)
 
     def update(self, table: Table, key: Sequence[str], columns: Sequence[str], rows: Iterable[Row]) -> None:
         """See `Bulk`."""
-        arrays = [list(values) for values in zip(*rows, strict=True)]
+        arrays = [array(values) for values in zip(*rows, strict=True)]
         if arrays:
             self._connection.execute(_postgres_update(table, tuple(key), tuple(columns)), arrays)
 
@@ -110,7 +112,7 @@ class SqliteBulk:
 @cache
 def _for_postgres(sql: str) -> bytes:
     return (
-        sql.replace("{keys}", "= ANY(%s)").replace("{value}", "%s").replace("{lock}", "FOR UPDATE").encode()
+        sql.replace("{keys}", "= ANY(%s::text[])").replace("{value}", "%s").replace("{lock}", "FOR UPDATE").encode()
     )
 
 

@@ -85,7 +85,7 @@ def read_command(*, content_type: str | None, headers: Mapping[str, object], bod
 
 def _to_command(attributes: Mapping[str, Any], data: bytes) -> Envelope:
     sender = Sender(**{name: _text(attributes.get(name)) for name in ("id", "source", "type")})
-    if _text(attributes.get("specversion")) not in ("1.0", None):
+    if attributes.get("specversion") not in ("1.0", None):
         text = "specversion must be 1.0"
         raise Unreadable(RejectionReason.INVALID_FIELD, text, at="specversion", sender=sender)
     for name in ("id", "source", "type"):

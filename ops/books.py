@@ -33,7 +33,9 @@ def books_table(url: str) -> Table:
             _signed(line.balance, line.currency),
         )
     off = [f"{currency} ({layer})" for (layer, currency), rest in sums.items() if rest]
-    table.caption = f"DOES NOT BALANCE in {', '.join(off)}" if off else "debits equal credits in every currency"
+    table.caption = (
+        f"DOES NOT BALANCE in {', '.join(off)}" if off else "debits equal credits in every currency"
+    )
     return table
 
 

@@ -289,3 +289,46 @@ def test_when_a_proven_absent_cancellation_has_failed_the_payment_is_looked_up()
     call = next_call_for_the_sale(story, story.decisions[-1])
 
     assert isinstance(call.request, LookupRequest)
+
+
+@pytest.mark.parametrize("ending", [approved(), ALREADY_CAPTURED], ids=["canceled", "declined"])
+@pytest.mark.parametrize("capture", ["automatic", "manual"])
+def test_a_payment_that_the_gateway_names_anew_is_still_the_one_being_called_off(
+    capture: str, ending: object
+) -> None:
+    story = an_overdue_sale(capture)
+    cancel = story.calls[-1]
+    story.ask_again_until_answered(approved(reference="ch_9"), attempt=story.sale)
+    story.answer(ending, call=cancel)
+
+    assert story.open_attempts() == []
+    assert story.sale.reference == "ch_9"
+
+
+def test_a_payment_named_anew_while_it_still_waits_is_ended_by_its_cancellation() -> None:
+    story = an_overdue_sale()
+    cancel = story.calls[-1]
+    story.ask_again_until_answered(action_required("pi_2"), attempt=story.sale)
+    story.answer(approved(), call=cancel)
+
+    assert story.payment.status is PaymentStatus.EXPIRED
+    assert story.open_attempts() == []
+
+
+@pytest.mark.parametrize("lost", ["its worker died", "its answer was lost"])
+def test_a_cancellation_in_doubt_is_not_sent_again_once_the_customer_has_acted(lost: str) -> None:
+    story = an_overdue_sale(capture="manual")
+    if lost == "its answer was lost":
+        story.answer(unknown())
+    story.ask_again_until_answered(approved(), attempt=story.sale)
+    assert story.payment.status is PaymentStatus.AUTHORIZED
+    made = len(story.calls)
+    for _ in range(10):
+        if not story.cancellation.is_open:
+            break
+        call = story.fall_due(story.cancellation).call
+        if call is not None and isinstance(call.request, LookupRequest):
+            story.answer(ABSENT)
+
+    cancels = [call for call in story.calls[made:] if isinstance(call.request, VoidRequest)]
+    assert cancels == [], "it would let go of the hold that was just announced"

@@ -200,6 +200,16 @@ def test_whatever_stands_in_a_structured_event_reading_it_ends_in_a_refusal(data
     refusal(read_command, content_type="application/cloudevents+json", headers={}, body=body)
 
 
+@pytest.mark.parametrize("twice", ["id", "type", "data"])
+def test_an_attribute_that_stands_in_a_structured_event_twice_is_refused_by_its_name(twice: str) -> None:
+    event = json.dumps({**ATTRIBUTES, "data": payment_data()})
+    body = event.replace(f'"{twice}":', f'"{twice}": "x", "{twice}":', 1).encode()
+    error = refusal(read_command, content_type="application/cloudevents+json", headers={}, body=body)
+
+    assert (error.reason, error.field) == (R.INVALID_FIELD, twice)
+    assert not error.sender.is_known, "nobody could tell which one counts"
+
+
 # --- who sent it ---
 
 
