@@ -504,7 +504,7 @@ def test_what_was_accepted_once_and_not_sent_again_is_still_in_doubt_when_retrie
 
 def next_wait(state: AttemptState, inquiries: int, policy: Policy) -> timedelta:
     """How long after a look-up that says nothing new the next one is."""
-    attempt = in_state(state, inquiries=inquiries)
+    attempt = in_state(state, inquiries=inquiries, expires_at=None)
     due_at = answered(attempt, unknown(), is_lookup=True, policy=policy).attempt.due_at
     assert due_at is not None
     return due_at - NOON
@@ -520,6 +520,13 @@ def test_look_ups_follow_their_schedule_and_the_last_wait_repeats(
     delay = delays[min(inquiries, len(delays) - 1)]
 
     assert delay <= next_wait(state, inquiries, policy) <= delay * 1.25
+
+
+def test_a_look_up_that_says_nothing_does_not_wait_beyond_the_customers_time() -> None:
+    attempt = in_state(ACTION, inquiries=9, expires_at=NOON + timedelta(minutes=20))
+    step = answered(attempt, unknown(), is_lookup=True)
+
+    assert step.attempt.due_at == NOON + timedelta(minutes=20)
 
 
 def test_the_inquiry_schedule_is_that_of_the_books() -> None:
