@@ -26,6 +26,8 @@ COLUMNS = (
     "hash",
 )
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def seal(previous: bytes, shard: int, position: int, line: AuditLine) -> bytes:
     """The hash of a row: SHA-256 over the hash before it and every column."""
@@ -41,7 +43,7 @@ def seal(previous: bytes, shard: int, position: int, line: AuditLine) -> bytes:
         line.details,
         iso(line.happened_at),
     ]
-    return hashlib.sha256(previous + json.dumps(fields, ensure_ascii=False).encode()).digest()
+    return hashlib.sha256(previous + _encode(fields).encode()).digest()
 
 
 def chain(

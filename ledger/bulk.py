@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import psycopg
-from sqlalchemy import Boolean, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from ledger.arrays import array
@@ -112,7 +112,10 @@ class SqliteBulk:
 @cache
 def _for_postgres(sql: str) -> bytes:
     return (
-        sql.replace("{keys}", "= ANY(%s::text[])").replace("{value}", "%s").replace("{lock}", "FOR UPDATE").encode()
+        sql.replace("{keys}", "= ANY(%s::text[])")
+        .replace("{value}", "%s")
+        .replace("{lock}", "FOR UPDATE")
+        .encode()
     )
 
 

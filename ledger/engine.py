@@ -11,9 +11,7 @@ from sqlalchemy.engine import make_url
 from ledger.errors import LedgerDown
 
 _POSTGRES_OPTIONS = "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
-_BY_KEY = (
-    " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan"
-)
+_BY_KEY = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan"
 """Plans for a worker, which finds every row by an index. Left alone, PostgreSQL plans its statements while the tables
 are new and empty, takes 200 keys for a whole table, and keeps reading it from end to end while it grows."""
 _SQLITE_WAIT_S = 30

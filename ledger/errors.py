@@ -21,7 +21,7 @@ from psycopg import errors as pg
 
 
 class LedgerError(Exception):
-    """Nothing was written."""
+    """Nothing was written; only a connection lost in the very commit may have written all, which the next turn sees."""
 
 
 class LedgerDown(LedgerError):
@@ -42,7 +42,7 @@ class NotMigrated(LedgerError):
 
 _CONFLICTS = (pg.UniqueViolation, pg.SerializationFailure, pg.DeadlockDetected, pg.LockNotAvailable)
 _OLD = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction)
-_REFUSALS = (psycopg.IntegrityError, psycopg.DataError, pg.RaiseException)
+_REFUSALS = (psycopg.IntegrityError, pg.RaiseException)
 
 
 @contextmanager
@@ -68,6 +68,8 @@ def _from_postgres(error: psycopg.Error) -> LedgerError:
         return Conflict(name)
     if isinstance(error, _OLD):
         return NotMigrated(f"{_first_line(error)}: run `payments migrate`")
+    if isinstance(error, psycopg.DataError):
+        return Refused(name)  # the server's text quotes the value
     if isinstance(error, _REFUSALS):
         return Refused(f"{name}: {error.diag.message_primary}")
     return LedgerDown(f"PostgreSQL: {_first_line(error)}")

@@ -1,4 +1,4 @@
-"""The ledger: one transaction a turn. What it loads is locked until it commits; what it writes stands or falls together."""
+"""The ledger: one transaction a turn. What it loads stays locked, what it writes stands or falls together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from ledger.states import OVER_WITHOUT_MONEY, Attempt, Payment, Refund, RefundSt
 
 __all__ = ["Conflict", "Ledger", "LedgerDown", "LedgerError", "NotMigrated", "Refused", "Turn"]
 
-PAYMENT, ATTEMPT, REFUND = Shape(Payment), Shape(Attempt), Shape(Refund)
+_COMMAND = ("request", "request_hash", "source", "command_id", "correlation_id", "created_at")
+PAYMENT = Shape(Payment, fixed=("order_id", "currency", "requested", "capture", *_COMMAND))
+ATTEMPT = Shape(
+    Attempt, fixed=("payment_id", "refund_id", "operation", "gateway", "currency", "amount", "created_at")
+)
+REFUND = Shape(Refund, fixed=("payment_id", "deadline_at", *_COMMAND))
 
 _OVER = ", ".join(sorted(f"'{status.value}'" for status in OVER_WITHOUT_MONEY))
 _OUTBOX = (
@@ -58,6 +63,7 @@ _ENTRY = (
     "payment_id",
     "refund_id",
 )
+_NO_CHAINS = "the audit log has no chains: run `payments migrate`"
 
 
 class Ledger:
@@ -124,9 +130,10 @@ class Ledger:
             return bool(held())
 
     def ping(self) -> None:
-        """Raises: LedgerError, if a turn could not work now."""
+        """Raises: LedgerError, if a turn could not read now."""
         with self._transaction() as bulk:
-            bulk.query("SELECT shard, position, hash FROM audit_heads")()
+            if not bulk.query("SELECT shard, position, hash FROM audit_heads")():
+                raise NotMigrated(_NO_CHAINS)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -178,15 +185,17 @@ class Turn:
             waiting = self._states(
                 REFUND, "refunds", f"payment_id {{keys}} AND status = '{RefundStatus.REQUESTED.value}'", both
             )
-            refunds = self._states(REFUND, "refunds", "refund_id {keys}", sorted(wanted.refund_ids))
+            # Locked: a refund that came before its payment has no payment's lock to be safe under.
+            refunds = self._states(
+                REFUND, "refunds", "refund_id {keys} ORDER BY refund_id {lock}", sorted(wanted.refund_ids)
+            )
             inbox = self._inbox(wanted)
             orders = self._ask(
                 f"SELECT order_id, payment_id FROM payments WHERE order_id {{keys}} AND status NOT IN ({_OVER})",
                 sorted(wanted.order_ids),
             )
-            unpublished = self._ask(
-                "SELECT stream, sequence FROM outbox WHERE stream {keys} AND published_at IS NULL", both
-            )
+            # What is published is sorted out here: a condition would have PostgreSQL walk through all that is not.
+            events = self._ask("SELECT stream, sequence, published_at FROM outbox WHERE stream {keys}", both)
             existing = self._ask("SELECT payment_id FROM payments WHERE payment_id {keys}", timer_ids)
             chain = bulk.query(
                 "SELECT shard, position, hash FROM audit_heads ORDER BY shard LIMIT 1 {lock} SKIP LOCKED"
@@ -198,7 +207,7 @@ class Turn:
             REFUND.read([*waiting(), *refunds()]),
             inbox={(row[0], row[1]): row[2] for row in inbox()},
             order_paid_by=dict(orders()),
-            unpublished={(row[0], row[1]) for row in unpublished()},
+            unpublished={(row[0], row[1]) for row in events() if row[2] is None},
             timers_on={row[0] for row in existing()},
         )
 
@@ -225,7 +234,7 @@ class Turn:
         """All chains are in use: wait for one."""
         found = self._bulk.query("SELECT shard, position, hash FROM audit_heads WHERE shard = 0 {lock}")()
         if not found:
-            raise NotMigrated("the audit log has no chains: run `payments migrate`")
+            raise NotMigrated(_NO_CHAINS)
         return found[0]
 
     def _write_states(self, changes: Changes) -> None:
@@ -248,7 +257,7 @@ class Turn:
 
     def _update(self, shape: Shape[Any], table: Any, states: list[Any]) -> None:
         if states:
-            self._bulk.update(table, (shape.key,), shape.rest, map(shape.row, states))
+            self._bulk.update(table, (shape.key,), shape.changing, map(shape.changed_row, states))
 
     def _write_books(self, journals: list[Journal]) -> None:
         if not journals:
@@ -259,6 +268,10 @@ class Turn:
 
     def _write_outbox(self, changes: Changes) -> None:
         bulk = self._bulk
+        if changes.published:  # first: what is to be announced again stays unmarked, though it was confirmed just now
+            at = changes.published_at
+            rows = [(stream, sequence, at) for stream, sequence in sorted(changes.published)]
+            bulk.update(tables.outbox, ("stream", "sequence"), ("published_at",), rows)
         if changes.events:
             bulk.insert(tables.outbox, _OUTBOX, map(_outbox_row, changes.events))
         if changes.rejections:
@@ -272,10 +285,6 @@ class Turn:
                 stream,
                 subject,
             )
-        if changes.published:
-            at = changes.published_at
-            rows = [(stream, sequence, at) for stream, sequence in sorted(changes.published)]
-            bulk.update(tables.outbox, ("stream", "sequence"), ("published_at",), rows)
 
     def _write_audit(self, changes: Changes) -> None:
         if not changes.audit:

@@ -154,13 +154,13 @@ def _journal_lines(books: Connection, payment_id: str) -> list[JournalLine]:
         .where(journals.payment_id == payment_id)
         .order_by(journals.effective_at, journals.journal_id, entries.line_no)
     )
-    return [
-        JournalLine(**{**row._mapping, "account": Account(row.account)}) for row in books.execute(query)
-    ]
+    return [JournalLine(**{**row._mapping, "account": Account(row.account)}) for row in books.execute(query)]
 
 
 def _events(books: Connection, payment_id: str) -> list[AnnouncedEvent]:
-    query = select(tables.outbox).where(tables.outbox.c.stream == payment_id).order_by(tables.outbox.c.sequence)
+    query = (
+        select(tables.outbox).where(tables.outbox.c.stream == payment_id).order_by(tables.outbox.c.sequence)
+    )
     return [_announced(row) for row in books.execute(query)]
 
 
@@ -175,7 +175,11 @@ def announced_events(
         LedgerError: the database is out of reach or not migrated.
     """
     outbox = tables.outbox.c
-    query = select(tables.outbox).where(outbox.published_at > after).order_by(outbox.published_at, outbox.position)
+    query = (
+        select(tables.outbox)
+        .where(outbox.published_at > after)
+        .order_by(outbox.published_at, outbox.position)
+    )
     if payment_id is not None:
         query = query.where(outbox.stream == payment_id)
     with reading(url) as books:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import Enum
 from operator import attrgetter
@@ -15,35 +15,42 @@ Row = tuple[Any, ...]
 
 
 class Shape(Generic[State]):
-    """How one dataclass is stored."""
+    """How one dataclass is stored: its first field is the key, and what is `fixed` is written once and never again."""
 
-    def __init__(self, kind: type[State]) -> None:
+    def __init__(self, kind: type[State], *, fixed: Sequence[str]) -> None:
         hints = typing.get_type_hints(kind)
-        fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+        names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
         self._kind = kind
-        self.columns: tuple[str, ...] = tuple(field.name for field in fields)
-        self.key, self.rest = self.columns[0], self.columns[1:]
-        self.listed = ", ".join(self.columns)
-        self.row: Callable[[State], Row] = attrgetter(*self.columns)
-        self._readers = tuple(_reader(hints[name]) for name in self.columns)
+        self._readers = [_reader(hints[name]) for name in names]
+        self.columns = tuple(names)
+        self.key = names[0]
+        self.changing = tuple(name for name in names[1:] if name not in fixed)
+        self.listed = ", ".join(names)
+        self.row: Callable[[State], Row] = attrgetter(*names)
+        self.changed_row: Callable[[State], Row] = attrgetter(self.key, *self.changing)
 
-    def read(self, rows: Iterable[Row]) -> Iterable[State]:
+    def read(self, rows: Iterable[Row]) -> Iterator[State]:
         """Make values of rows."""
-        readers, columns, kind = self._readers, self.columns, self._kind
-        for row in rows:
-            values = {
-                name: value if read is None or value is None else read(value)
-                for name, value, read in zip(columns, row, readers, strict=True)
-            }
-            yield kind(**values)
+        stored = zip(self._readers, zip(*rows, strict=True), strict=False)  # no rows have no columns, either
+        columns = [values if reader is None else reader(values) for reader, values in stored]
+        for row in zip(*columns, strict=True):
+            yield self._kind(**dict(zip(self.columns, row, strict=True)))
 
 
-def _reader(hint: Any) -> Callable[[Any], Any] | None:
+def _reader(hint: Any) -> Callable[[Sequence[Any]], Iterable[Any]] | None:
+    """How a whole column is read, if not as it is stored."""
     options = [option for option in typing.get_args(hint) if option is not type(None)]
     kind = options[0] if options else hint
     if kind is datetime:
-        return lambda value: value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    if kind is bool or (isinstance(kind, type) and issubclass(kind, Enum)):
-        reader: Callable[[Any], Any] = kind
-        return reader
+        return _times
+    if kind is bool:
+        return lambda values: map(bool, values)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        members = {member.value: member for member in kind}
+        return lambda values: map(members.__getitem__, values)
     return None
+
+
+def _times(values: Sequence[Any]) -> Iterable[datetime | None]:
+    # Only SQLite has them as text.
+    return [datetime.fromisoformat(value) if isinstance(value, str) else value for value in values]

@@ -1,4 +1,4 @@
-"""The tables, one definition for PostgreSQL and SQLite. States' columns are the fields of their dataclasses, in order."""
+"""The tables, defined once for PostgreSQL and SQLite. A state's columns are the fields of its dataclass, in order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -73,6 +74,7 @@ class UtcTime(TypeDecorator[datetime]):
         return value if value is None or isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
+@lru_cache(maxsize=4096)
 def iso(value: datetime) -> str:
     """Write a time so that text sorts as time does."""
     return value.astimezone(UTC).isoformat(timespec="microseconds")

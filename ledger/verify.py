@@ -44,6 +44,7 @@ def verify(url: str, *, progress: Progress = lambda _what, _done: None) -> Repor
             report.counts[table] = rows(books, f"SELECT count(*) FROM {table}")[0][0]
         for what, check in (
             ("journals balance", _balances),
+            ("everything has its payment", _orphans),
             ("amounts agree three ways", _amounts),
             ("refunds agree", _refunds),
             ("what succeeded is booked", _booked),
@@ -73,6 +74,21 @@ def _balances(books: Connection) -> Iterator[str]:
         " OR e.currency <> j.currency OR coalesce(e.refund_id, '') <> coalesce(j.refund_id, '')",
     ):
         yield f"entry {row.journal_id} line {row.line_no}: it does not belong to its journal"
+    for row in rows(
+        books, "SELECT journal_id FROM journals WHERE journal_id <> source_id || '/' || journal_type"
+    ):
+        yield f"journal {row.journal_id}: its type or source was changed"
+
+
+def _orphans(books: Connection) -> Iterator[str]:
+    """A refund may be there before its payment is; nothing else may."""
+    for table, key in (("attempts", "attempt_id"), ("journals", "journal_id")):
+        for row in rows(
+            books,
+            f"SELECT t.{key} AS key, t.payment_id FROM {table} t LEFT JOIN payments p USING (payment_id)"
+            " WHERE p.payment_id IS NULL",
+        ):
+            yield f"{table} {row.key}: its payment {row.payment_id} is gone"
 
 
 _CAPTURES = "j.journal_type IN ('J10', 'J10s') AND e.account = 1100 AND e.side = 'D'"
@@ -82,7 +98,8 @@ _THREE_WAYS = f"""
            coalesce(a.captured, 0) AS attempts_captured, coalesce(a.authorized, 0) AS attempts_authorized,
            coalesce(a.refunded, 0) AS attempts_refunded,
            coalesce(b.captured, 0) AS booked_captured, coalesce(b.refunded, 0) AS booked_refunded,
-           coalesce(b.pending, 0) AS booked_pending
+           coalesce(b.pending, 0) AS booked_pending, coalesce(b.held, 0) AS booked_held,
+           p.authorized - p.captured_gross - p.released AS held
     FROM payments p
     LEFT JOIN (
         SELECT payment_id,
@@ -95,7 +112,8 @@ _THREE_WAYS = f"""
         SELECT e.payment_id,
                sum(CASE WHEN {_CAPTURES} THEN e.amount ELSE 0 END) AS captured,
                sum(CASE WHEN j.journal_type = 'J31' AND e.account = 1100 THEN e.amount ELSE 0 END) AS refunded,
-               sum(CASE WHEN e.account <> 2200 THEN 0 WHEN e.side = 'C' THEN e.amount ELSE -e.amount END) AS pending
+               sum(CASE WHEN e.account <> 2200 THEN 0 WHEN e.side = 'C' THEN e.amount ELSE -e.amount END) AS pending,
+               sum(CASE WHEN e.account <> 9100 THEN 0 WHEN e.side = 'D' THEN e.amount ELSE -e.amount END) AS held
         FROM entries e JOIN journals j USING (journal_id) GROUP BY e.payment_id
     ) b USING (payment_id)
 """
@@ -108,13 +126,14 @@ def _amounts(books: Connection) -> Iterator[str]:
         f"SELECT * FROM ({_THREE_WAYS}) AS ways"
         " WHERE captured_gross <> attempts_captured OR captured_gross <> booked_captured"
         " OR refunded <> attempts_refunded OR refunded <> booked_refunded"
-        " OR refund_pending <> booked_pending OR authorized <> attempts_authorized",
+        " OR refund_pending <> booked_pending OR held <> booked_held OR authorized <> attempts_authorized",
     ):
         yield (
             f"payment {row.payment_id}: captured {row.captured_gross} on the payment, {row.attempts_captured} by "
             f"attempts, {row.booked_captured} booked; refunded {row.refunded}, {row.attempts_refunded}, "
             f"{row.booked_refunded}; being refunded {row.refund_pending}, booked {row.booked_pending}; "
-            f"authorized {row.authorized}, by attempts {row.attempts_authorized}"
+            f"authorized {row.authorized}, by attempts {row.attempts_authorized}; "
+            f"held {row.held}, booked {row.booked_held}"
         )
 
 
@@ -154,7 +173,7 @@ def _events(books: Connection) -> Iterator[str]:
         "SELECT p.payment_id, p.sequence, coalesce(o.events, 0) AS events, coalesce(o.last, 0) AS last"
         " FROM payments p LEFT JOIN (SELECT stream, count(*) AS events, max(sequence) AS last, min(sequence) AS"
         " first FROM outbox GROUP BY stream) o ON o.stream = p.payment_id"
-        " WHERE p.sequence <> coalesce(o.events, 0) OR p.sequence <> coalesce(o.last, 0)",
+        " WHERE p.sequence <> coalesce(o.events, 0) OR p.sequence <> coalesce(o.last, 0) OR o.first <> 1",
     ):
         yield (
             f"payment {row.payment_id}: {row.events} events up to number {row.last}, it says {row.sequence}"
@@ -166,25 +185,30 @@ def _events(books: Connection) -> Iterator[str]:
 
 def _audit(books: Connection, progress: Progress) -> Iterator[str]:
     """Recompute every chain, and the fingerprint of every journal it tells of."""
-    done = told = 0
-    for shard, position, head in rows(books, "SELECT shard, position, hash FROM audit_heads ORDER BY shard"):
-        previous, expected = BEGINNING, 1
+    heads = {row.shard: row for row in rows(books, "SELECT shard, position, hash FROM audit_heads")}
+    shards = {row.shard for row in rows(books, "SELECT DISTINCT shard FROM audit")}
+    done = found = 0
+    for shard in sorted(shards | heads.keys() | set(range(tables.AUDIT_SHARDS))):
+        previous, last = BEGINNING, 0
         for chunk in _chunks(books, shard):
             for row in chunk:
-                if row.position != expected:
-                    yield f"audit shard {shard}: rows {expected} to {row.position - 1} are missing"
-                sealed = seal(previous, shard, row.position, _line(row))
-                if sealed != bytes(row.hash):
+                if row.position != last + 1:
+                    yield f"audit shard {shard}: rows {last + 1} to {row.position - 1} are missing"
+                if seal(previous, shard, row.position, _line(row)) != bytes(row.hash):
                     yield f"audit shard {shard} row {row.position}: it was changed, or the row before it"
-                previous, expected = bytes(row.hash), row.position + 1
-            digests = _digests_told(chunk)
-            told += len(digests)
-            yield from _journals(books, digests)
+                previous, last = bytes(row.hash), row.position
+            told = _digests_told(chunk)
+            booked = _digests_booked(books, list(told))
+            found += len(booked)
+            yield from _compared(told, booked)
             done += len(chunk)
             progress("audit chain", done)
-        if expected - 1 != position or previous != bytes(head):
-            yield f"audit shard {shard}: it ends at row {expected - 1}, its head says {position}: cut off or forged"
-    yield from _untold(books, told)
+        head = heads.get(shard)
+        if head is None:
+            yield f"audit shard {shard}: its head is gone; {last} rows are there"
+        elif (last, previous) != (head.position, bytes(head.hash)):
+            yield f"audit shard {shard}: it ends at row {last}, its head says {head.position}: cut off or forged"
+    yield from _untold(books, found)
 
 
 def _chunks(books: Connection, shard: int) -> Iterator[list[Any]]:
@@ -217,49 +241,55 @@ def _digests_told(chunk: list[Any]) -> dict[str, tuple[str, str]]:
     """Fingerprints by journal, with the place that tells them."""
     told: dict[str, tuple[str, str]] = {}
     for row in chunk:
-        if '"journals"' in row.details:
-            try:
-                digests = json.loads(row.details)["journals"]
-            except (ValueError, KeyError, TypeError):
-                continue  # the chain has already said that this row was changed
-            for journal_id, fingerprint in digests.items():
-                told[journal_id] = (fingerprint, f"audit shard {row.shard} row {row.position}")
+        for journal_id, fingerprint in _journals_in(row.details).items():
+            told[journal_id] = (fingerprint, f"audit shard {row.shard} row {row.position}")
     return told
 
 
-def _journals(books: Connection, told: dict[str, tuple[str, str]]) -> Iterator[str]:
-    if not told:
-        return
-    found: dict[str, str] = {}
+def _journals_in(details: str) -> dict[str, str]:
+    if '"journals"' not in details:
+        return {}
+    try:
+        journals = json.loads(details)["journals"]
+    except (ValueError, KeyError, TypeError):
+        return {}  # the chain has already said that this row was changed
+    return journals if isinstance(journals, dict) else {}
+
+
+def _digests_booked(books: Connection, journal_ids: list[str]) -> dict[str, str]:
+    """Fingerprints, made anew, of those journals that are there."""
     journals, entries = tables.journals, tables.entries
-    columns = (
-        journals.c.journal_id,
-        journals.c.payment_id,
-        journals.c.refund_id,
-        journals.c.gateway,
-        journals.c.currency,
-        journals.c.effective_at,
-        entries.c.line_no,
-        entries.c.account,
-        entries.c.layer,
-        entries.c.side,
-        entries.c.amount,
-    )
     query = (
-        select(*columns)
+        select(
+            journals.c.journal_id,
+            journals.c.payment_id,
+            journals.c.refund_id,
+            journals.c.gateway,
+            journals.c.currency,
+            journals.c.effective_at,
+            entries.c.line_no,
+            entries.c.account,
+            entries.c.layer,
+            entries.c.side,
+            entries.c.amount,
+        )
         .join(entries, entries.c.journal_id == journals.c.journal_id)
         .where(journals.c.journal_id.in_(bindparam("ids", expanding=True)))
         .order_by(journals.c.journal_id, entries.c.line_no)
     )
-    ids = list(told)
-    for start in range(0, len(ids), 500):
-        lines = books.execute(query, {"ids": ids[start : start + 500]})
+    found: dict[str, str] = {}
+    for start in range(0, len(journal_ids), 500):
+        lines = books.execute(query, {"ids": journal_ids[start : start + 500]})
         for journal_id, group in groupby(lines, key=itemgetter(0)):
             found[journal_id] = _digest_of(list(group))
+    return found
+
+
+def _compared(told: dict[str, tuple[str, str]], booked: dict[str, str]) -> Iterator[str]:
     for journal_id, (fingerprint, place) in told.items():
-        if journal_id not in found:
+        if journal_id not in booked:
             yield f"journal {journal_id}: it is gone ({place} tells of it)"
-        elif found[journal_id] != fingerprint:
+        elif booked[journal_id] != fingerprint:
             yield f"journal {journal_id}: it was changed since {place} was written"
 
 
@@ -278,13 +308,13 @@ def _digest_of(lines: list[Any]) -> str:
     return digest(heading, [(line.account, line.layer, line.side, line.amount) for line in lines])
 
 
-def _untold(books: Connection, told: int) -> Iterator[str]:
-    """Journals that no audit row tells of; looked for only if the numbers do not agree."""
-    if rows(books, "SELECT count(*) FROM journals")[0][0] == told:
+def _untold(books: Connection, found: int) -> Iterator[str]:
+    """Journals that no audit row tells of; looked for only if there are more than were found."""
+    if rows(books, "SELECT count(*) FROM journals")[0][0] == found:
         return
     known: set[str] = set()
     for (details,) in books.execute(text("SELECT details FROM audit WHERE details LIKE '%\"journals\"%'")):
-        known.update(json.loads(details).get("journals", ()))
+        known.update(_journals_in(details))
     for (journal_id,) in books.execute(text("SELECT journal_id FROM journals ORDER BY journal_id")):
         if journal_id not in known:
             yield f"journal {journal_id}: no audit row tells of it"

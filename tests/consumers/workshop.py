@@ -93,15 +93,28 @@ class BusWithSwitches(KombuBus):
         self.away = False
         self.before_publish = Switch()
         self.before_ack = Switch()
+        self._held: set[int] = set()
+
+    @property
+    def unsettled(self) -> int:
+        """Deliveries of this connection that are neither acked nor handed back."""
+        return len(self._held) + (len(self._opened.subscription) if self._opened else 0)
 
     def cut(self) -> None:
         """The connection breaks: whatever was unacked, the broker delivers again."""
         self._drop()
+        self._held.clear()
 
     def open(self) -> None:
         if self.away:
             raise BusDown("the test has taken the broker away")
+        self._held.clear()
         super().open()
+
+    def receive(self, *, wait_s: float, limit: int) -> list[Delivery]:
+        deliveries = super().receive(wait_s=wait_s, limit=limit)
+        self._held.update(delivery.tag for delivery in deliveries)
+        return deliveries
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
         self.before_publish.passed()
@@ -112,6 +125,15 @@ class BusWithSwitches(KombuBus):
         if deliveries:
             self.before_ack.passed()
         super().ack(deliveries)
+        self._let_go(deliveries)
+
+    def requeue(self, deliveries: Iterable[Delivery]) -> None:
+        deliveries = list(deliveries)
+        super().requeue(deliveries)
+        self._let_go(deliveries)
+
+    def _let_go(self, deliveries: list[Delivery]) -> None:
+        self._held -= {each.tag for each in deliveries if each.generation == self.generation}
 
 
 class LedgerWithSwitches(Ledger):
@@ -214,7 +236,7 @@ class Workshop:
     def _is_quiet(self) -> bool:
         self.clock.advance(seconds=20)  # the relay's patience, and any lease
         self.steps(3)
-        waiting = self.rows("SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL)")
+        waiting = self.rows("SELECT count(*) FROM outbox WHERE published_at IS NULL")
         return self.calls.in_flight == 0 and waiting == [(0,)] and self.unsettled() == 0
 
     def vanish(self) -> None:
@@ -227,7 +249,8 @@ class Workshop:
     def unsettled(self) -> int:
         """How many messages are in the work queues, delivered or not."""
         with Neighbour(self.url) as neighbour:
-            return sum(neighbour.everything_in(queue) for queue in (PAYMENT_COMMANDS, REFUND_COMMANDS))
+            ready = sum(neighbour.waiting_in(queue) for queue in (PAYMENT_COMMANDS, REFUND_COMMANDS))
+        return ready + self.bus.unsettled
 
     def rows(self, sql: str) -> list[Any]:
         """What the tables say, or are made to say."""
@@ -322,13 +345,15 @@ class Neighbour:
         *,
         headers: dict[str, Any] | None = None,
         key: str = "payment.requested",
+        content_type: str = "application/json",
         **properties: Any,
     ) -> None:
         """Publish any bytes as a command."""
         message = self._channel.prepare_message(
             body,
+            content_type=content_type,
             headers=headers or {},
-            properties={"delivery_mode": 2, "content_type": "application/json", **properties},
+            properties={"delivery_mode": 2, **properties},
         )
         self._channel.basic_publish(message, exchange="payments.commands", routing_key=key)
 
@@ -343,8 +368,8 @@ class Neighbour:
         events = {event.id: event for event in self.listen() if event.about == about}
         return [event.type for event in events.values()]
 
-    def everything_in(self, queue: str) -> int:
-        """How many messages a queue holds that nobody has fetched."""
+    def waiting_in(self, queue: str) -> int:
+        """How many messages a queue holds that were not delivered to anybody."""
         return int(self._channel.queue_declare(queue=queue, passive=True).message_count)
 
     def dead_letters(self, queue: str = PAYMENT_COMMANDS) -> list[DeadLetter]:

@@ -1,1 +1,1 @@
-"""The ledger on both databases: what it keeps, what it refuses, what it survives, and what verification finds."""
+"""The books on both databases: turns, locks, guards, migrations, proof."""

@@ -1,101 +1,180 @@
-"""A migrated database for a test, with plain SQL beside the ledger: to look, and to tamper."""
+"""Books with something in them, written through the ledger, turn by turn, as a worker writes them."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-import psycopg
-from sqlalchemy.engine import make_url
+from ledger import journals
+from ledger.journals import Journal
+from ledger.ledger import Ledger
+from ledger.records import AuditLine, Changes, InboxRow, OutboxEvent, Wanted
+from ledger.states import Attempt, AttemptState, Payment, PaymentStatus, Refund, RefundStatus
+from messages.ids import AttemptId, PaymentId, RefundId
+from messages.operation import Operation
+from tests.builders import NOON, a_captured_payment, a_payment, a_refund, an_attempt
 
-GUARDED = ("journals", "entries", "audit")
-
-
-class Statements(Protocol):
-    """One transaction of plain SQL."""
-
-    def __call__(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Run a statement; `?` stands for a value."""
-        ...
+SECOND = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Books:
-    """Where they are kept."""
-
-    url: str
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether they are a file."""
-        return self.url.startswith("sqlite")
-
-    @contextmanager
-    def transaction(self) -> Iterator[Statements]:
-        """Plain SQL as an operator, or an intruder, would run it: committed at the end, undone by an exception."""
-        with self._sqlite() if self.is_sqlite else self._postgres() as run:
-            yield run
-
-    def run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """One statement, committed."""
-        with self.transaction() as run:
-            return run(sql, *values)
-
-    def count(self, table: str) -> int:
-        """How many rows there are."""
-        counted: int = self.run(f"SELECT count(*) FROM {table}")[0][0]
-        return counted
-
-    def counts(self) -> dict[str, int]:
-        """How many rows each table has."""
-        names = ("payments", "attempts", "refunds", "inbox", "outbox", "journals", "entries", "audit")
-        return {name: self.count(name) for name in names}
-
-    def drop_guards(self) -> None:
-        """Take triggers, foreign keys and checks away, as somebody with all rights could."""
-        if self.is_sqlite:
-            triggers = self.run("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-            for (name,) in triggers:
-                self.run(f"DROP TRIGGER {name}")
-            return
-        found = self.run(
-            "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype IN ('f', 'c')"
-            " AND connamespace = 'public'::regnamespace"
-        )
-        with self.transaction() as run:
-            for table in (*GUARDED, "audit_heads"):
-                run(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
-            for table, constraint in found:
-                run(f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
-
-    @contextmanager
-    def _postgres(self) -> Iterator[Statements]:
-        address = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(address, options="-c timezone=UTC") as connection:
-
-            def run(sql: str, *values: object) -> list[tuple[Any, ...]]:
-                cursor = connection.execute(sql.replace("?", "%s").encode(), values or None)
-                return cursor.fetchall() if cursor.description else []
-
-            yield run
-
-    @contextmanager
-    def _sqlite(self) -> Iterator[Statements]:
-        with closing(sqlite3.connect(make_url(self.url).database or "", isolation_level=None)) as connection:
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA ignore_check_constraints = OFF")
-            connection.execute("BEGIN IMMEDIATE")
-
-            def run(sql: str, *values: object) -> list[tuple[Any, ...]]:
-                return connection.execute(sql, values).fetchall()
-
-            yield run
-            connection.execute("COMMIT")
+def write(ledger: Ledger, changes: Changes) -> None:
+    """Write in a turn that wants nothing else."""
+    with ledger.turn() as turn:
+        turn.load(Wanted())
+        turn.write(changes)
 
 
-def placeholders(columns: Sequence[str]) -> str:
-    """`?, ?, ?`"""
-    return ", ".join("?" * len(columns))
+def event(stream: str, sequence: int, *, subject: str | None = None, at: datetime = NOON) -> OutboxEvent:
+    """An event about a payment or refund."""
+    return OutboxEvent(
+        stream=stream,
+        sequence=sequence,
+        subject=subject or stream,
+        type="PaymentSucceeded",
+        exchange="payments.events",
+        routing_key="payment.succeeded",
+        headers={"cloudEvents_id": f"{stream}.e{sequence}", "cloudEvents_subject": 'quoted "ümläut" \\'},
+        body=b'{"text": "back\\\\slash"}\x00\xff',
+        created_at=at,
+    )
+
+
+def audit_line(subject: str, *booked: Journal, payment_id: PaymentId | None = None) -> AuditLine:
+    """A decision, with the fingerprints of what it booked."""
+    details = {"journals": {journal.journal_id: journal.digest() for journal in booked}} if booked else {}
+    return AuditLine(
+        actor="gateway",
+        action="Approved",
+        payment_id=payment_id,
+        subject=subject,
+        cause="msg_1",
+        result="settled",
+        details=json.dumps(details, sort_keys=True),
+        happened_at=NOON,
+    )
+
+
+def inbox_row(message_id: str, *, source: str = "/order-service") -> InboxRow:
+    """A message that was taken in."""
+    return InboxRow(source=source, message_id=message_id, body_hash="hash", subject="pay_1", received_at=NOON)
+
+
+def a_number(payment_id: str) -> int:
+    """What tells one test's payments apart: pay_7 pays order 7."""
+    return int(payment_id.rpartition("_")[2])
+
+
+def asked_for(payment_id: str, *, operation: Operation = Operation.SALE) -> tuple[Payment, Attempt]:
+    """A payment whose call is under way."""
+    payment = a_payment(payment_id=PaymentId(payment_id), order_id=f"order_{a_number(payment_id)}")
+    attempt = an_attempt(
+        attempt_id=AttemptId(f"{payment_id}.a1"), payment_id=payment.payment_id, operation=operation
+    )
+    return payment, attempt
+
+
+def open_payment(ledger: Ledger, payment_id: str = "pay_1", *, operation: Operation = Operation.SALE) -> None:
+    """The turn that takes the command in."""
+    payment, attempt = asked_for(payment_id, operation=operation)
+    write(
+        ledger,
+        Changes(
+            inbox=[inbox_row(f"msg_{payment_id}")],
+            new_payments=[payment],
+            new_attempts=[attempt],
+            audit=[audit_line(payment_id, payment_id=payment.payment_id)],
+        ),
+    )
+
+
+def settle_payment(ledger: Ledger, payment_id: str = "pay_1", *, operation: Operation = Operation.SALE) -> None:
+    """The turn that takes the gateway's yes in."""
+    payment, attempt = asked_for(payment_id, operation=operation)
+    done = replace(attempt, state=AttemptState.SUCCEEDED, reference="pi_1", due_at=None)
+    status, captured = PaymentStatus.CAPTURED, payment.requested
+    booked = journals.sale(done, NOON + SECOND)
+    if operation is Operation.AUTHORIZE:
+        status, captured = PaymentStatus.AUTHORIZED, 0
+        booked = journals.authorization(done, NOON + SECOND)
+    settled = replace(
+        payment, status=status, authorized=payment.requested, captured_gross=captured, sequence=1
+    )
+    write(
+        ledger,
+        Changes(
+            payments=[settled],
+            attempts=[done],
+            journals=[booked],
+            events=[event(payment_id, 1, at=NOON + SECOND)],
+            audit=[audit_line(done.attempt_id, booked, payment_id=payment.payment_id)],
+        ),
+    )
+
+
+def take(ledger: Ledger, payment_id: str = "pay_1", *, operation: Operation = Operation.SALE) -> None:
+    """Both turns of a payment's life."""
+    open_payment(ledger, payment_id, operation=operation)
+    settle_payment(ledger, payment_id, operation=operation)
+
+
+def refund(ledger: Ledger, payment_id: str, end: RefundStatus, *, amount: int = 500) -> None:
+    """Reserve a refund of a payment that was taken, and end it, or leave it under way."""
+    payment = a_captured_payment(payment_id=PaymentId(payment_id), order_id=f"order_{a_number(payment_id)}")
+    refund_id = RefundId(f"ref_{a_number(payment_id)}")
+    asked = a_refund(
+        refund_id=refund_id,
+        payment_id=payment.payment_id,
+        currency="EUR",
+        amount=amount,
+        status=RefundStatus.SUBMITTED,
+        due_at=None,
+    )
+    attempt = an_attempt(
+        attempt_id=AttemptId(f"{refund_id}.r1"),
+        payment_id=payment.payment_id,
+        refund_id=refund_id,
+        operation=Operation.REFUND,
+        amount=amount,
+    )
+    reserved = journals.refund_reserved(payment, asked, amount, NOON)
+    payment = replace(payment, refund_pending=amount)
+    write(
+        ledger,
+        Changes(
+            payments=[payment],
+            new_refunds=[asked],
+            new_attempts=[attempt],
+            journals=[reserved],
+            audit=[audit_line(refund_id, reserved, payment_id=payment.payment_id)],
+        ),
+    )
+    if end is RefundStatus.SUBMITTED:
+        return
+    succeeded = end is RefundStatus.SUCCEEDED
+    state = AttemptState.SUCCEEDED if succeeded else AttemptState.DECLINED
+    attempt = replace(attempt, state=state, due_at=None)
+    ended = (journals.refund_succeeded if succeeded else journals.refund_failed)(attempt, NOON + SECOND)
+    write(
+        ledger,
+        Changes(
+            payments=[replace(payment, refund_pending=0, refunded=amount if succeeded else 0, sequence=2)],
+            refunds=[replace(asked, status=end)],
+            attempts=[attempt],
+            journals=[ended],
+            events=[event(payment_id, 2, subject=refund_id)],
+            audit=[audit_line(attempt.attempt_id, ended, payment_id=payment.payment_id)],
+        ),
+    )
+
+
+def a_shop(ledger: Ledger) -> None:
+    """Sales, a hold, refunds that went through, failed and are under way, and one that waits for its payment."""
+    for number in range(1, 5):
+        take(ledger, f"pay_{number}")
+    take(ledger, "pay_5", operation=Operation.AUTHORIZE)
+    open_payment(ledger, "pay_6")
+    refund(ledger, "pay_1", RefundStatus.SUCCEEDED)
+    refund(ledger, "pay_2", RefundStatus.FAILED)
+    refund(ledger, "pay_3", RefundStatus.SUBMITTED, amount=1999)
+    write(ledger, Changes(new_refunds=[a_refund(refund_id=RefundId("ref_early"), payment_id=PaymentId("pay_9"))]))

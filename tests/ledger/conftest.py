@@ -1,49 +1,60 @@
-"""Migrated books on each database: a copy of a template for every test."""
+"""Migrated, empty books for one test, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ledger.ledger import Ledger
 from ledger.schema import migrate
-from tests.ledger.books import Books
+from tests.servers import Postgres
 
 
 @pytest.fixture(scope="session")
-def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ledger") / "template.db"
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file, copied for each test."""
+    path = tmp_path_factory.mktemp("books") / "template.db"
     migrate(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
-    """Migrated, empty books of the test's own, on either database."""
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Books on either database."""
     if request.param == "sqlite":
-        path = tmp_path / "ledger.db"
-        shutil.copy(request.getfixturevalue("_sqlite_template"), path)
-        yield Books(f"sqlite:///{path}")
-        return
-    server = request.getfixturevalue("postgres")
+        path = tmp_path / "books.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+    else:
+        yield from _on_postgres(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """Books on PostgreSQL, for what SQLite does not have."""
+    yield from _on_postgres(postgres)
+
+
+def _on_postgres(server: Postgres) -> Iterator[str]:
     url = server.fresh_database(prepared_by=migrate)
-    yield Books(url)
+    yield url
     server.drop_database(url)
 
 
 @pytest.fixture
-def ledger(books: Books) -> Iterator[Ledger]:
-    """A ledger on the books."""
-    with closing(Ledger(books.url)) as opened:
-        yield opened
+def ledger(url: str) -> Iterator[Ledger]:
+    """A worker's view of the books."""
+    opened = Ledger(url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
-def other(books: Books) -> Iterator[Ledger]:
-    """Another worker's ledger on the same books."""
-    with closing(Ledger(books.url)) as opened:
-        yield opened
+def postgres_ledger(postgres_url: str) -> Iterator[Ledger]:
+    """A worker's view of the books on PostgreSQL."""
+    opened = Ledger(postgres_url)
+    yield opened
+    opened.close()

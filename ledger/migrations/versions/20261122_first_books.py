@@ -141,7 +141,8 @@ def _make_tables() -> None:
             name=op.f("ck_attempts_open_has_due_at"),
         ),
         sa.CheckConstraint(
-            "state IN ('action_required', 'canceled', 'created', 'declined', 'failed', 'pending', 'sent', 'succeeded', 'unknown')",
+            "state IN ('action_required', 'canceled', 'created', 'declined', 'failed', 'pending', "
+            "'sent', 'succeeded', 'unknown')",
             name=op.f("ck_attempts_state_known"),
         ),
         sa.CheckConstraint("amount > 0", name=op.f("ck_attempts_amount_positive")),
@@ -265,7 +266,8 @@ def _make_tables() -> None:
         sa.Column("attempts", sa.BigInteger(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
-            "status IN ('action_required', 'authorized', 'authorizing', 'captured', 'declined', 'expired', 'failed', 'in_doubt', 'pending', 'rejected', 'voided')",
+            "status IN ('action_required', 'authorized', 'authorizing', 'captured', 'declined', "
+            "'expired', 'failed', 'in_doubt', 'pending', 'rejected', 'voided')",
             name=op.f("ck_payments_status_known"),
         ),
         sa.CheckConstraint(
@@ -276,7 +278,9 @@ def _make_tables() -> None:
             "refunded + refund_pending <= captured_gross", name=op.f("ck_payments_no_over_refund")
         ),
         sa.CheckConstraint(
-            "requested >= 0 AND authorized >= 0 AND released >= 0 AND captured_gross >= 0 AND capture_pending >= 0 AND capture_reversed >= 0 AND refunded >= 0 AND refund_pending >= 0 AND refunded_external >= 0 AND disputed_open >= 0 AND charged_back >= 0",
+            "requested >= 0 AND authorized >= 0 AND released >= 0 AND captured_gross >= 0 AND "
+            "capture_pending >= 0 AND capture_reversed >= 0 AND refunded >= 0 AND refund_pending >= 0 "
+            "AND refunded_external >= 0 AND disputed_open >= 0 AND charged_back >= 0",
             name=op.f("ck_payments_amounts_not_negative"),
         ),
         sa.PrimaryKeyConstraint("payment_id", name=op.f("pk_payments")),
