@@ -31,7 +31,7 @@ from ops.logs import configure_logs
 from ops.settings import Settings, SettingsError, read_settings, seconds
 
 log = structlog.get_logger()
-app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 simulators = typer.Typer(help="Gateways as programs of their own, for tests and for trying the service.")
 app.add_typer(simulators, name="simulate")
 
@@ -50,8 +50,8 @@ def worker() -> None:
         settings = read_settings()
         configure_logs(settings.log)
         run(settings)
-    except (SettingsError, BusRefused, NotMigrated, LedgerDown) as error:
-        sys.exit(f"the worker cannot start: {error}")
+    except (SettingsError, BusRefused, NotMigrated, LedgerDown, OSError) as error:
+        sys.exit(f"the worker cannot run: {error}")
 
 
 @simulators.command("stripe")
@@ -106,13 +106,16 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
     if stripe is not None:
         from gateways.stripe import StripeGateway  # a large SDK: only who uses it pays for it
 
-        gateways["stripe"] = StripeGateway(
-            api_key=stripe.api_key.get_secret_value(),
-            base_url=stripe.base_url,
-            connect_timeout_s=stripe.connect_timeout_s,
-            read_timeout_s=stripe.read_timeout_s,
-            max_connections=stripe.max_connections,
-        )
+        try:
+            gateways["stripe"] = StripeGateway(
+                api_key=stripe.api_key.get_secret_value(),
+                base_url=stripe.base_url,
+                connect_timeout_s=stripe.connect_timeout_s,
+                read_timeout_s=stripe.read_timeout_s,
+                max_connections=stripe.max_connections,
+            )
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
     if settings.default_gateway not in gateways:
         raise SettingsError(
             f"PAYMENTS_DEFAULT_GATEWAY is {settings.default_gateway}, which is not set up; "
@@ -130,6 +133,7 @@ def open_bus(settings: Settings) -> KombuBus:
         prefetch=broker.prefetch,
         heartbeat_s=broker.heartbeat_s,
         confirm_timeout_s=broker.confirm_timeout_s,
+        tls=broker.tls,
     )
 
 

@@ -69,6 +69,8 @@ class Cycle:
         policy: Policy,
         clock: Callable[[], datetime],
         limits: Limits,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._worker = worker
         self._bus = bus
@@ -77,10 +79,12 @@ class Cycle:
         self._policy = policy
         self._clock = clock
         self._limits = limits
+        self._monotonic = monotonic
+        self._sleep = sleep
         self._stopping = False
         self._bus_is_up = False
-        self._bus_retry = _Backoff(limits)
-        self._ledger_retry = _Backoff(limits)
+        self._bus_retry = _Backoff(limits, monotonic)
+        self._ledger_retry = _Backoff(limits, monotonic)
         self._work: list[Work] = []
         self._dying: dict[DeadLetterReceipt, Delivery] = {}
         self._in_flight: set[EventKey] = set()
@@ -183,13 +187,13 @@ class Cycle:
             self._lose_bus(error)
 
     def _look_at_timers(self) -> None:
-        if time.monotonic() < self._next_timer_look or self._ledger_retry.waiting or self._stopping:
+        if self._monotonic() < self._next_timer_look or self._ledger_retry.waiting or self._stopping:
             return
-        self._next_timer_look = time.monotonic() + self._limits.timer_poll_s
+        self._next_timer_look = self._monotonic() + self._limits.timer_poll_s
         room = min(self._limits.timers, self._room_for_calls)
         if room == 0:
             return
-        self._shunned = {timer: until for timer, until in self._shunned.items() if until > time.monotonic()}
+        self._shunned = {timer: until for timer, until in self._shunned.items() if until > self._monotonic()}
         try:
             # What is shunned is still due, and first in line: it must not crowd out all the others.
             due = self._ledger.due(now=self._clock(), limit=room + len(self._shunned))
@@ -205,7 +209,7 @@ class Cycle:
 
     @property
     def _marks_are_due(self) -> bool:
-        return bool(self._confirmed) and time.monotonic() - self._last_turn >= self._limits.mark_after_s
+        return bool(self._confirmed) and self._monotonic() - self._last_turn >= self._limits.mark_after_s
 
     # --- load, decide, commit ------------------------------------------------------------------------------------
 
@@ -253,10 +257,11 @@ class Cycle:
             except Conflict:
                 if tried == tries:
                     raise
-                time.sleep(CONFLICT_PAUSE_S * tried)
+                self._sleep(CONFLICT_PAUSE_S * tried)
         self._ledger_retry.reset()
         self._confirmed.clear()
-        self._last_turn = time.monotonic()
+        self._last_turn = self._monotonic()
+        log.debug("turn_committed", work=len(work), calls=len(result.calls), events=len(result.events))
         self._follow_up(work, result)
 
     def _follow_up(self, work: list[Work], result: Result) -> None:
@@ -274,7 +279,7 @@ class Cycle:
         """A message that fails alone, too, is a bug or a row gone bad: a person's. Anything else has its timer."""
         log.error("work_failed", kind=type(item.happening).__name__, exc_info=error)
         if isinstance(item.happening, TimerDue):
-            self._shunned[item.happening] = time.monotonic() + self._limits.shun_s
+            self._shunned[item.happening] = self._monotonic() + self._limits.shun_s
         if item.delivery is None:
             return
         name = type(error).__name__
@@ -332,9 +337,9 @@ class Cycle:
 
     def _relay(self) -> None:
         """Publish what a crash or a lost connection left in the outbox; one worker at a time does it."""
-        if time.monotonic() < self._next_relay_look or not self._bus_is_up or self._ledger_retry.waiting:
+        if self._monotonic() < self._next_relay_look or not self._bus_is_up or self._ledger_retry.waiting:
             return
-        self._next_relay_look = time.monotonic() + self._limits.relay_poll_s
+        self._next_relay_look = self._monotonic() + self._limits.relay_poll_s
         now = self._clock()
         before, until = now - self._limits.relay_grace, now + self._limits.relay_lease
         ours = self._in_flight | set(self._confirmed)
@@ -390,13 +395,13 @@ class Cycle:
     def _wind_down(self) -> None:
         """Let running calls end and settle them, wait for the broker's confirms, then leave."""
         log.info("worker_stopping", calls_in_flight=self._calls.in_flight)
-        deadline = time.monotonic() + self._limits.stop_grace_s
+        deadline = self._monotonic() + self._limits.stop_grace_s
         try:
             if self._bus_is_up:
                 self._bus.pause()
         except BusDown as error:
             self._lose_bus(error)
-        while self._unfinished and time.monotonic() < deadline:
+        while self._unfinished and self._monotonic() < deadline:
             self.step(wait_s=0.1)
         self._bus.close()
         self._calls.close()
@@ -411,7 +416,8 @@ class Cycle:
 class _Backoff:
     """A pause that doubles while something stays away."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._first = limits.retry_s
         self._most = limits.retry_most_s
         self._until = 0.0
@@ -419,11 +425,11 @@ class _Backoff:
 
     @property
     def waiting(self) -> bool:
-        return time.monotonic() < self._until
+        return self._monotonic() < self._until
 
     def failed(self) -> None:
         self.pause_s = min(self.pause_s * 2 or self._first, self._most)
-        self._until = time.monotonic() + self.pause_s
+        self._until = self._monotonic() + self.pause_s
 
     def reset(self) -> None:
         self.pause_s = 0.0

@@ -17,6 +17,11 @@ class Account(IntEnum):
     AUTHORIZATION_HOLD = 9100
     AUTHORIZATION_HOLD_CONTRA = 9200
 
+    @property
+    def words(self) -> str:
+        """The account's name for people."""
+        return self.name.lower().replace("_", " ")
+
 
 class Layer(StrEnum):
     """Money that moved, or holds that may become money. Each layer balances alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from typing import Any
 
@@ -9,18 +10,24 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from ledger.errors import LedgerDown
+from ledger.patience import ImpatientConnection
 
-_POSTGRES_OPTIONS = "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
+_POSTGRES_OPTIONS = (
+    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
+    # A worker that froze in the middle of a turn lets go of its payments, and of its audit chain.
+    " -c idle_in_transaction_session_timeout=60s"
+)
 _BY_KEY = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan"
 """Plans for a worker, which finds every row by an index. Left alone, PostgreSQL plans its statements while the tables
 are new and empty, takes 200 keys for a whole table, and keeps reading it from end to end while it grows."""
 _SQLITE_WAIT_S = 30
 
 
-def open_engine(url: str, *, by_key: bool = False) -> Engine:
+def open_engine(url: str, *, by_key: bool = False, patience_s: float = math.inf) -> Engine:
     """Make an engine; nothing is connected yet. The URL is kept out of every text.
 
     `by_key`: every statement names its rows by key, as a worker's do; reports and proofs read whole tables.
+    `patience_s`: how long a server may be silent while we wait for it, or a file locked.
 
     Raises:
         LedgerDown: the URL is none, or of a database this service does not know.
@@ -31,7 +38,7 @@ def open_engine(url: str, *, by_key: bool = False) -> Engine:
         raise LedgerDown("PAYMENTS_DATABASE_URL cannot be read as a database URL") from None
     match parsed.get_backend_name():
         case "postgresql":
-            return create_engine(
+            engine = create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_size=2,
                 max_overflow=0,
@@ -47,8 +54,12 @@ def open_engine(url: str, *, by_key: bool = False) -> Engine:
                     "tcp_user_timeout": 30_000,
                 },
             )
+            if patience_s < math.inf:
+                event.listen(engine, "do_connect", ImpatientConnection.connector(patience_s))
+            return engine
         case "sqlite":
-            engine = create_engine(parsed, connect_args={"timeout": _SQLITE_WAIT_S, "isolation_level": None})
+            wait_s = min(patience_s, _SQLITE_WAIT_S)
+            engine = create_engine(parsed, connect_args={"timeout": wait_s, "isolation_level": None})
             event.listen(engine, "connect", _prepare_sqlite)
             return engine
         case other:

@@ -63,14 +63,17 @@ _ENTRY = (
     "payment_id",
     "refund_id",
 )
+PATIENCE_S = 75.0
+"""How long a silent database is waited for: longer than it gives any statement (see `ledger.engine`)."""
+
 _NO_CHAINS = "the audit log has no chains: run `payments migrate`"
 
 
 class Ledger:
     """The database as the worker sees it. One thread at a time."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, by_key=True)
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+        self._engine = open_engine(url, by_key=True, patience_s=patience_s)
         self._is_sqlite = self._engine.dialect.name == "sqlite"
 
     def __repr__(self) -> str:
@@ -268,7 +271,9 @@ class Turn:
 
     def _write_outbox(self, changes: Changes) -> None:
         bulk = self._bulk
-        if changes.published:  # first: what is to be announced again stays unmarked, though it was confirmed just now
+        if (
+            changes.published
+        ):  # first: what is to be announced again stays unmarked, though it was confirmed just now
             at = changes.published_at
             rows = [(stream, sequence, at) for stream, sequence in sorted(changes.published)]
             bulk.update(tables.outbox, ("stream", "sequence"), ("published_at",), rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -25,22 +27,12 @@ def migrate(url: str) -> list[str]:
     """
     engine = open_engine(url)
     try:
-        with told_apart(), engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
-                connection.commit()
-            try:
-                before = set(_applied(connection))
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-                connection.commit()
-                return [name for name in _all_names() if name not in before]
-            finally:
-                if connection.dialect.name == "postgresql":
-                    connection.rollback()
-                    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
-                    connection.commit()
+        with told_apart(), engine.connect() as connection, _alone(connection):
+            before = set(_applied(connection))
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            return [name for name in _all_names() if name not in before]
     finally:
         engine.dispose()
 
@@ -60,6 +52,26 @@ def pending(url: str) -> list[str]:
         engine.dispose()
 
 
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Keep other operators out until all is applied."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+        connection.commit()
+        try:
+            yield
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+            connection.commit()
+    else:
+        # One transaction around them all: Alembic begins none on SQLite, where a crash would leave half the tables.
+        connection.execute(text("BEGIN IMMEDIATE"))
+        yield
+        connection.commit()
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -73,7 +85,8 @@ def _all_names() -> list[str]:
 
 def _applied(connection: Connection) -> list[str]:
     heads = MigrationContext.configure(connection).get_current_heads()
-    connection.rollback()
+    if connection.dialect.name == "postgresql":
+        connection.rollback()  # or Alembic would take the transaction for ours, and begin none for each migration
     if not heads:
         return []
     names = _all_names()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from ledger.reports import trial_balance
@@ -12,7 +13,7 @@ from messages.money import Money
 
 def books_table(url: str) -> Table:
     """Draw the trial balance; each currency and layer balances alone, and says so."""
-    table = Table(title="Trial balance", title_justify="left")
+    table = Table(title="Trial balance", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("account")
     table.add_column("gateway")
     for heading in ("debits", "credits", "balance"):
@@ -26,7 +27,7 @@ def books_table(url: str) -> Table:
         group = key
         sums[key] = sums.get(key, 0) + line.debits - line.credits
         table.add_row(
-            f"{line.account.value} {line.account.name.lower()}",
+            f"{line.account.value} {line.account.words}",
             line.gateway,
             str(Money(line.debits, line.currency)),
             str(Money(line.credits, line.currency)),

@@ -24,9 +24,10 @@ from ledger.schema import migrate as migrate_ledger
 from ledger.verify import verify as verify_ledger
 from ops.books import balances_as_json, books_table
 from ops.events import event_as_json, follow, render_event
+from ops.logs import configure_logs
 from ops.publish import BadLine, NotPublished, read_lines
 from ops.publish import publish as publish_commands
-from ops.settings import Settings, SettingsError, read_settings
+from ops.settings import LogSettings, Settings, SettingsError, read_settings
 from ops.story import render_story, story_as_json
 
 app = typer.Typer(
@@ -54,7 +55,8 @@ def migrate(as_json: AsJson = False) -> None:
 def topology(as_json: AsJson = False) -> None:
     """Declare exchanges, queues and bindings on the broker. Safe to run again."""
     with _explained():
-        bus = KombuBus(urls=_settings_with_directory().broker_urls, queues=(), prefetch=1)
+        settings = _settings_with_directory()
+        bus = KombuBus(urls=settings.broker_urls, queues=(), prefetch=1, tls=settings.broker.tls)
         bus.open()
         where = bus.safe_url()
         bus.close()
@@ -81,7 +83,10 @@ def publish(
         with Progress(console=Console(stderr=True), disable=len(commands) < 1000) as progress:
             task = progress.add_task("published", total=len(commands))
             count = publish_commands(
-                settings.broker_urls, commands, progress=lambda done: progress.update(task, completed=done)
+                settings.broker_urls,
+                commands,
+                tls=settings.broker.tls,
+                progress=lambda done: progress.update(task, completed=done),
             )
     _show({"published": count}, as_json, lambda: f"published {count} commands; the broker has confirmed them")
 
@@ -176,6 +181,7 @@ def _explained() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the console script."""
+    configure_logs(LogSettings(level="warning"))
     app()
 
 

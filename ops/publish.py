@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from consumers.bus import KombuBus
+from consumers.bus import KombuBus, Tls
 from consumers.delivery import BusDown, Outgoing
 from messages.commands import COMMANDS
 from messages.envelope import Unreadable, data_schema, read_command
@@ -78,7 +78,11 @@ def read_lines(lines: Iterable[str], *, checked: bool) -> Iterator[CommandLine]:
 
 
 def publish(
-    urls: Sequence[str], commands: Iterable[CommandLine], *, progress: Callable[[int], None] = lambda _: None
+    urls: Sequence[str],
+    commands: Iterable[CommandLine],
+    *,
+    tls: Tls | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Publish and wait for the broker's confirms; returns how many were confirmed.
 
@@ -86,7 +90,7 @@ def publish(
         NotPublished: some were not confirmed; publishing them all again is safe, ids make a repeat harmless.
         BusDown, BusRefused: the broker cannot be had.
     """
-    bus = KombuBus(urls=urls, queues=(), prefetch=1)
+    bus = KombuBus(urls=urls, queues=(), prefetch=1, tls=tls)
     bus.open()
     sent = done = 0
     batch: list[Outgoing] = []

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from consumers.address import Tls
 
 OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR")
 """Variables beginning with PAYMENTS_ that are no settings of the service itself."""
@@ -61,6 +63,19 @@ class BrokerSettings(_Block):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    login_by_certificate: bool = False
+
+    @property
+    def tls(self) -> Tls | None:
+        """How `amqps://` is spoken; None: the system's authorities, and no certificate of ours."""
+        if not (self.ca_file or self.cert_file or self.key_file or self.login_by_certificate):
+            return None
+        return Tls(
+            ca_file=self.ca_file,
+            cert_file=self.cert_file,
+            key_file=self.key_file,
+            login_by_certificate=self.login_by_certificate,
+        )
 
 
 class WorkerSettings(_Block):
@@ -122,6 +137,14 @@ class Settings(BaseSettings):
         if self.sandbox.enabled is not None:
             return self.sandbox.enabled
         return self.broker_url is None and self.database_url is None
+
+    @model_validator(mode="after")
+    def _no_certificates_in_vain(self) -> Self:
+        if self.broker.tls is not None and not all(url.startswith("amqps://") for url in self.broker_urls):
+            raise ValueError(
+                "PAYMENTS_BROKER__… names certificates, and PAYMENTS_BROKER_URL is not encrypted: write amqps://"
+            )
+        return self
 
     @property
     def broker_urls(self) -> list[str]:
@@ -185,12 +208,17 @@ def read_settings(**explicit: Any) -> Settings:
 
 
 def _explained(problem: Any) -> str:
-    name = "PAYMENTS_" + "__".join(str(part) for part in problem["loc"]).upper()
-    if problem["type"] == "missing":
-        return f"{name} is missing"
-    if problem["type"] == "extra_forbidden":
-        return f"{name} is no setting of this service"
-    return f"{name} is wrong: {problem['msg']}"
+    names = [part for part in problem["loc"] if isinstance(part, str)]
+    if not names:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    name = "PAYMENTS_" + "__".join(names).upper()
+    match problem["type"]:
+        case "missing":
+            return f"{name} is missing"
+        case "extra_forbidden":
+            return f"{name} is no setting of this service; see docs/settings.md"
+        case _:
+            return f"{name} is wrong: {problem['msg']}"
 
 
 def seconds(values: tuple[float, ...]) -> tuple[timedelta, ...]:

@@ -64,7 +64,7 @@ def _moments(story: Story) -> list[tuple[datetime, int, str, str, str]]:
         moments.append((row.happened_at, 0, f"{row.actor}: {row.action}", row.subject, place))
     for line in story.journal_lines:
         side = "debit" if line.side == "D" else "credit"
-        account = f"{line.account.value} {line.account.name.lower()}"
+        account = f"{line.account.value} {line.account.words}"
         amount = f"{side} {account} {Money(line.amount, line.currency)}"
         moments.append((line.effective_at, 1, f"booked {line.journal_type}", line.journal_id, amount))
     for announced in story.events:

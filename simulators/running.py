@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simulators.control_client import ControlClient
+from simulators.paypal import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from simulators.paypal import DEFAULT_SETTLE_AFTER_S as PAYPAL_SETTLES_AFTER_S
+from simulators.paypal.app import paypal_app
+from simulators.paypal.simulator import PaypalSimulator
 from simulators.serving import listening, served_in_thread
 from simulators.stripe import DEFAULT_API_KEY, DEFAULT_SETTLE_AFTER_S
 from simulators.stripe.app import stripe_app
@@ -35,6 +39,40 @@ def running_stripe(
     try:
         with served_in_thread(stripe_app(simulator, api_key=DEFAULT_API_KEY), listener):
             yield RunningSimulator(url=url, api_key=DEFAULT_API_KEY, control=control)
+    finally:
+        control.close()
+        simulator.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningPaypal:
+    """Where the PayPal simulator is reached, and as whom."""
+
+    url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    control: ControlClient = field(repr=False)
+
+
+@contextmanager
+def running_paypal(
+    *, data_file: Path | None = None, settle_after_s: float = PAYPAL_SETTLES_AFTER_S
+) -> Iterator[RunningPaypal]:
+    """Run the PayPal simulator for the length of the block; with a data file it goes on where it ended."""
+    simulator = PaypalSimulator(
+        data_file=data_file,
+        settle_after_s=settle_after_s,
+        client_id=DEFAULT_CLIENT_ID,
+        client_secret=DEFAULT_CLIENT_SECRET,
+    )
+    listener = listening("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    control = ControlClient(f"{url}/_control")
+    try:
+        with served_in_thread(paypal_app(simulator), listener):
+            yield RunningPaypal(
+                url=url, client_id=DEFAULT_CLIENT_ID, client_secret=DEFAULT_CLIENT_SECRET, control=control
+            )
     finally:
         control.close()
         simulator.close()

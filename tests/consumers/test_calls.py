@@ -254,9 +254,12 @@ def test_no_wake_up_is_lost_among_thousands_of_calls() -> None:
 
     total = 20_000
     with running(FakeGateway(at_different_times)) as (calls, news):
-        starter = threading.Thread(
-            target=lambda: [calls.start(batch) for batch in _batches(total, size=37)]  # races with `take`
-        )
+
+        def start_all() -> None:  # races with `take`
+            for batch in _batches(total, size=37):
+                calls.start(batch)
+
+        starter = threading.Thread(target=start_all)
         starter.start()
         answers = news.collect(total)
         starter.join()

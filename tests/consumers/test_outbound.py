@@ -191,7 +191,10 @@ def test_a_dead_letter_says_why_where_and_when_in_headers_of_its_own() -> None:
     }
     assert host
     assert len(fingerprint) == 16
-    assert (letter.exchange, letter.routing_key) == ("payments.dead-letters", "payments.payment-commands.dead")
+    assert (letter.exchange, letter.routing_key) == (
+        "payments.dead-letters",
+        "payments.payment-commands.dead",
+    )
     assert letter.mandatory
     assert letter.receipt == DeadLetterReceipt(1, 1)
 

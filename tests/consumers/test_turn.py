@@ -243,9 +243,7 @@ def test_a_call_that_a_later_happening_of_the_turn_has_overtaken_is_not_made(des
 def test_an_answer_that_another_call_has_overtaken_changes_nothing(desk: Desk) -> None:
     late = only_call(desk.turn(a_payment(1)))
     desk.now += timedelta(hours=1)
-    second = only_call(
-        desk.turn(TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1")))
-    )
+    second = only_call(desk.turn(TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1"))))
 
     stale = desk.turn(answered(late, declined()))
     counted = desk.turn(answered(second))
@@ -375,9 +373,7 @@ def test_a_turn_in_which_one_decision_fails_writes_nothing_at_all(desk: Desk) ->
     desk.now += timedelta(hours=1)
 
     with pytest.raises(ValueError, match="PaymentRequested"):
-        desk.turn(
-            a_payment(2), TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1"))
-        )
+        desk.turn(a_payment(2), TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1")))
 
     assert desk.rows("SELECT payment_id FROM payments") == [("pay_1",)]
     assert desk.rows("SELECT count(*) FROM inbox") == [(1,)]
@@ -394,9 +390,7 @@ def test_events_are_left_to_the_relay_while_earlier_ones_of_another_worker_are_u
     desk.turn(answered(call, unknown()))  # PaymentInDoubt
     desk.unconfirmed.clear()  # ... was committed by a worker that died before it published
     desk.now += MINUTE
-    look_up = only_call(
-        desk.turn(TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1")))
-    )
+    look_up = only_call(desk.turn(TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1"))))
 
     result = desk.turn(answered(look_up), a_payment(2))
 
@@ -408,9 +402,7 @@ def test_events_follow_earlier_ones_this_worker_has_published_itself(desk: Desk)
     call = only_call(desk.turn(a_payment(1)))
     desk.turn(answered(call, pending()))
     desk.now += MINUTE
-    look_up = only_call(
-        desk.turn(TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1")))
-    )
+    look_up = only_call(desk.turn(TimerDue(payment_id=PaymentId("pay_1"), attempt_id=AttemptId("pay_1.a1"))))
 
     result = desk.turn(answered(look_up))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,40 +22,38 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Books on either database."""
-    if request.param == "sqlite":
-        path = tmp_path / "books.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
-    else:
-        yield from _on_postgres(request.getfixturevalue("postgres"))
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """Books in a file."""
+    path = tmp_path / "books.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """Books on PostgreSQL, for what SQLite does not have."""
-    yield from _on_postgres(postgres)
-
-
-def _on_postgres(server: Postgres) -> Iterator[str]:
-    url = server.fresh_database(prepared_by=migrate)
+    """Books on PostgreSQL."""
+    url = postgres.fresh_database(prepared_by=migrate)
     yield url
-    server.drop_database(url)
+    postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Books on either database."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
 
 
 @pytest.fixture
 def ledger(url: str) -> Iterator[Ledger]:
     """A worker's view of the books."""
-    opened = Ledger(url)
-    yield opened
-    opened.close()
+    with closing(Ledger(url)) as opened:
+        yield opened
 
 
 @pytest.fixture
 def postgres_ledger(postgres_url: str) -> Iterator[Ledger]:
     """A worker's view of the books on PostgreSQL."""
-    opened = Ledger(postgres_url)
-    yield opened
-    opened.close()
+    with closing(Ledger(postgres_url)) as opened:
+        yield opened

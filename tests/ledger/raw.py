@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ def run(url: str, *statements: str) -> Rows:
     """Run statements in one transaction with every guard in place, and give the last one's rows."""
     if url.startswith("sqlite"):
         return _on_sqlite(url, statements)
-    with psycopg.connect(_conninfo(url)) as connection:
+    with _on_postgres(url) as connection:
         return _each(connection, statements)
 
 
@@ -25,7 +26,7 @@ def tamper(url: str, *statements: str) -> Rows:
         named = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
         drops = [f"DROP TRIGGER {name}" for (name,) in _on_sqlite(url, [named])]
         return _on_sqlite(url, ["PRAGMA ignore_check_constraints = ON", *drops, *statements], enforced=False)
-    with psycopg.connect(_conninfo(url)) as connection:
+    with _on_postgres(url) as connection:
         checks = connection.execute(
             "SELECT conrelid::regclass::text, conname FROM pg_constraint"
             " WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
@@ -41,6 +42,13 @@ def _on_sqlite(url: str, statements: Any, *, enforced: bool = True) -> Rows:
         found = [connection.execute(statement).fetchall() for statement in statements]
         connection.execute("COMMIT")
         return found[-1]
+
+
+@contextmanager
+def _on_postgres(url: str) -> Iterator[psycopg.Connection[Any]]:
+    # psycopg leaves a connection open when its commit is refused.
+    with closing(psycopg.connect(_conninfo(url))) as connection, connection:
+        yield connection
 
 
 def _each(connection: psycopg.Connection[Any], statements: Any) -> Rows:

@@ -11,6 +11,7 @@ from ledger.records import AuditLine, Changes, InboxRow, Loaded, OutboxEvent, Wa
 from ledger.states import Payment
 from messages.ids import AttemptId, PaymentId
 from tests.builders import NOON, a_payment, an_attempt
+from tests.ledger import raw
 
 
 def an_event(**fields: Any) -> OutboxEvent:
@@ -102,3 +103,15 @@ def attempt_named(attempt_id: str, **fields: Any) -> Any:
 def at(seconds: float) -> datetime:
     """So long after `NOON`."""
     return datetime.fromtimestamp(NOON.timestamp() + seconds, NOON.tzinfo)
+
+
+def count(url: str, table: str) -> int:
+    """How many rows a table has."""
+    counted: int = raw.run(url, f"SELECT count(*) FROM {table}")[0][0]
+    return counted
+
+
+def counts(url: str) -> dict[str, int]:
+    """How many rows each table has."""
+    names = ("payments", "attempts", "refunds", "inbox", "outbox", "journals", "entries", "audit")
+    return {name: count(url, name) for name in names}

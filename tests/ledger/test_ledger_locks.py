@@ -20,16 +20,16 @@ from ledger.tables import AUDIT_SHARDS
 from ledger.verify import verify
 from messages.ids import PaymentId
 from tests.builders import NOON, PAYMENT, REFUND, a_payment, a_refund
-from tests.ledger.books import Books
-from tests.ledger.rows import an_audit_line, an_event, load, payment_of, payments_named, write
+from tests.ledger import raw
+from tests.ledger.rows import an_audit_line, an_event, count, load, payment_of, payments_named, write
 from tests.workers import eventually
 
 
 @pytest.fixture
-def open_ledger(postgres_books: Books) -> Iterator[Callable[[], Ledger]]:
+def open_ledger(postgres_url: str) -> Iterator[Callable[[], Ledger]]:
     """Opens ledgers, one a worker."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(closing(Ledger(postgres_books.url)))
+        yield lambda: stack.enter_context(closing(Ledger(postgres_url)))
 
 
 @pytest.fixture
@@ -39,26 +39,29 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def _waiting(books: Books) -> int:
+def _waiting(url: str) -> int:
     """How many workers wait for a lock."""
-    found = books.run("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    found = raw.run(
+        url,
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    )
     waiting: int = found[0][0]
     return waiting
 
 
-def _until_waiting(books: Books, count: int = 1) -> None:
-    eventually(lambda: _waiting(books) >= count, within_s=8, what="a worker waits for a lock")
+def _until_waiting(url: str, count: int = 1) -> None:
+    eventually(lambda: _waiting(url) >= count, within_s=8, what="a worker waits for a lock")
 
 
 def test_a_payment_is_waited_for_and_then_read_as_it_has_become(
-    postgres_books: Books, open_ledger: Callable[[], Ledger], threads: ThreadPoolExecutor
+    postgres_url: str, open_ledger: Callable[[], Ledger], threads: ThreadPoolExecutor
 ) -> None:
     mine, other = open_ledger(), open_ledger()
     write(mine, new_payments=[a_payment()])
     with mine.turn() as turn:
         turn.load(Wanted(payment_ids={PAYMENT}))
         waits = threads.submit(payment_of, other)
-        _until_waiting(postgres_books)
+        _until_waiting(postgres_url)
         turn.write(Changes(payments=[a_payment(status=PaymentStatus.PENDING)]))
         assert not waits.done()
 
@@ -87,7 +90,7 @@ def test_a_free_payment_is_not_skipped(ledger: Ledger) -> None:
 
 
 def test_a_refund_that_waits_for_its_payment_is_held_though_there_is_no_payment_to_hold(
-    postgres_books: Books, open_ledger: Callable[[], Ledger], threads: ThreadPoolExecutor
+    postgres_url: str, open_ledger: Callable[[], Ledger], threads: ThreadPoolExecutor
 ) -> None:
     mine, other = open_ledger(), open_ledger()
     write(mine, new_refunds=[a_refund()])
@@ -95,14 +98,14 @@ def test_a_refund_that_waits_for_its_payment_is_held_though_there_is_no_payment_
     with mine.turn() as turn:
         turn.load(Wanted(timer_payment_ids={PAYMENT}, refund_ids={REFUND}))
         waits = threads.submit(load, other, timer_payment_ids={PAYMENT}, refund_ids={REFUND})
-        _until_waiting(postgres_books)
+        _until_waiting(postgres_url)
         turn.write(Changes(refunds=[later]))
 
     assert waits.result(timeout=10).refunds == {REFUND: later}
 
 
 def test_two_workers_that_take_payments_in_any_order_never_block_each_other_for_good(
-    postgres_books: Books, open_ledger: Callable[[], Ledger], threads: ThreadPoolExecutor
+    postgres_url: str, open_ledger: Callable[[], Ledger], threads: ThreadPoolExecutor
 ) -> None:
     payments = payments_named(20)
     ids = {payment.payment_id for payment in payments}
@@ -117,24 +120,26 @@ def test_two_workers_that_take_payments_in_any_order_never_block_each_other_for_
     for done in [threads.submit(count_up, open_ledger()) for _ in range(3)]:
         done.result(timeout=60)
 
-    assert postgres_books.run("SELECT DISTINCT attempts FROM payments") == [(payments[0].attempts + 75,)]
+    assert raw.run(postgres_url, "SELECT DISTINCT attempts FROM payments") == [(payments[0].attempts + 75,)]
 
 
-def test_turns_side_by_side_use_different_chains(open_ledger: Callable[[], Ledger], postgres_books: Books) -> None:
+def test_turns_side_by_side_use_different_chains(
+    open_ledger: Callable[[], Ledger], postgres_url: str
+) -> None:
     with ExitStack() as stack:
         for number in range(AUDIT_SHARDS):
             turn = stack.enter_context(open_ledger().turn())
             turn.load(Wanted())
             turn.write(Changes(audit=[an_audit_line(cause=f"msg_{number}")]))
 
-    assert postgres_books.run("SELECT shard, position FROM audit ORDER BY shard") == [
+    assert raw.run(postgres_url, "SELECT shard, position FROM audit ORDER BY shard") == [
         (shard, 1) for shard in range(AUDIT_SHARDS)
     ]
-    assert verify(postgres_books.url).problems == []
+    assert verify(postgres_url).problems == []
 
 
 def test_one_turn_more_than_there_are_chains_waits_for_one(
-    open_ledger: Callable[[], Ledger], postgres_books: Books, threads: ThreadPoolExecutor
+    open_ledger: Callable[[], Ledger], postgres_url: str, threads: ThreadPoolExecutor
 ) -> None:
     with ExitStack() as stack:
         for _ in range(AUDIT_SHARDS):
@@ -142,16 +147,16 @@ def test_one_turn_more_than_there_are_chains_waits_for_one(
             turn.load(Wanted())
             turn.write(Changes(audit=[an_audit_line()]))
         late = threads.submit(write, open_ledger(), audit=[an_audit_line(cause="late")])
-        _until_waiting(postgres_books)
+        _until_waiting(postgres_url)
         assert not late.done()
 
     late.result(timeout=10)
-    assert postgres_books.count("audit") == AUDIT_SHARDS + 1
-    assert verify(postgres_books.url).problems == []
+    assert count(postgres_url, "audit") == AUDIT_SHARDS + 1
+    assert verify(postgres_url).problems == []
 
 
 def test_chains_do_not_fork_however_many_workers_write(
-    open_ledger: Callable[[], Ledger], postgres_books: Books, threads: ThreadPoolExecutor
+    open_ledger: Callable[[], Ledger], postgres_url: str, threads: ThreadPoolExecutor
 ) -> None:
     def many(ledger: Ledger, worker: int) -> None:
         for number in range(40):
@@ -160,41 +165,41 @@ def test_chains_do_not_fork_however_many_workers_write(
     for done in [threads.submit(many, open_ledger(), worker) for worker in range(18)]:
         done.result(timeout=120)
 
-    assert postgres_books.run("SELECT count(*), count(DISTINCT cause) FROM audit") == [(2160, 2160)]
-    assert verify(postgres_books.url).problems == []
+    assert raw.run(postgres_url, "SELECT count(*), count(DISTINCT cause) FROM audit") == [(2160, 2160)]
+    assert verify(postgres_url).problems == []
 
 
 def test_two_workers_that_write_the_same_thing_meet_in_a_conflict(
-    open_ledger: Callable[[], Ledger], postgres_books: Books, threads: ThreadPoolExecutor
+    open_ledger: Callable[[], Ledger], postgres_url: str, threads: ThreadPoolExecutor
 ) -> None:
     mine, other = open_ledger(), open_ledger()
     with mine.turn() as turn:
         turn.load(Wanted(payment_ids={PAYMENT}))
         turn.write(Changes(new_payments=[a_payment()]))
         second = threads.submit(write, other, new_payments=[a_payment(order_id="1002")], events=[an_event()])
-        _until_waiting(postgres_books)
+        _until_waiting(postgres_url)
 
     with pytest.raises(Conflict, match="pk_payments"):
         second.result(timeout=10)
-    assert postgres_books.count("outbox") == 0
+    assert count(postgres_url, "outbox") == 0
 
 
 def test_two_workers_that_pay_one_order_meet_in_a_conflict(
-    open_ledger: Callable[[], Ledger], postgres_books: Books, threads: ThreadPoolExecutor
+    open_ledger: Callable[[], Ledger], postgres_url: str, threads: ThreadPoolExecutor
 ) -> None:
     mine, other = open_ledger(), open_ledger()
     with mine.turn() as turn:
         turn.load(Wanted())
         turn.write(Changes(new_payments=[a_payment()]))
         second = threads.submit(write, other, new_payments=[a_payment(payment_id=PaymentId("pay_2"))])
-        _until_waiting(postgres_books)
+        _until_waiting(postgres_url)
 
     with pytest.raises(Conflict, match="uq_payments_live_order"):
         second.result(timeout=10)
 
 
 def test_a_deadlock_is_a_conflict_for_one_and_nothing_for_the_other(
-    open_ledger: Callable[[], Ledger], postgres_books: Books, threads: ThreadPoolExecutor
+    open_ledger: Callable[[], Ledger], postgres_url: str, threads: ThreadPoolExecutor
 ) -> None:
     first, second = payments_named(2)
     write(open_ledger(), new_payments=[first, second])
@@ -241,13 +246,15 @@ def test_reading_timers_and_leases_waits_for_nobody(open_ledger: Callable[[], Le
         other.ping()
 
 
-def test_on_sqlite_one_turn_waits_for_the_other(sqlite_books: Books, threads: ThreadPoolExecutor) -> None:
-    mine = Ledger(sqlite_books.url)
+def test_on_sqlite_one_turn_waits_for_the_other(sqlite_url: str, threads: ThreadPoolExecutor) -> None:
+    mine = Ledger(sqlite_url)
     with mine.turn() as turn:
         turn.load(Wanted(payment_ids={PAYMENT}))
         turn.write(Changes(new_payments=[a_payment()]))
-        waits: Future[Any] = threads.submit(_in_its_own_thread, sqlite_books.url)
-        time.sleep(0.2)  # nothing tells that a thread waits inside SQLite; if it has not begun, no harm is done
+        waits: Future[Any] = threads.submit(_in_its_own_thread, sqlite_url)
+        time.sleep(
+            0.2
+        )  # nothing tells that a thread waits inside SQLite; if it has not begun, no harm is done
         assert not waits.done()
 
     assert waits.result(timeout=20) == a_payment()
@@ -259,9 +266,9 @@ def _in_its_own_thread(url: str) -> Any:
         return payment_of(ledger)
 
 
-def test_on_sqlite_a_file_that_stays_locked_is_away_not_wrong(sqlite_books: Books) -> None:
-    with closing(Ledger(f"{sqlite_books.url}?timeout=0.1")) as ledger:
-        with sqlite_books.transaction(), pytest.raises(LedgerDown, match="locked"):
+def test_on_sqlite_a_file_that_stays_locked_is_away_not_wrong(sqlite_url: str) -> None:
+    with closing(Ledger(sqlite_url)) as mine, closing(Ledger(sqlite_url, patience_s=0.1)) as ledger:
+        with mine.turn(), pytest.raises(LedgerDown, match="locked"):
             load(ledger)
 
         assert load(ledger).payments == {}

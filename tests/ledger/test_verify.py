@@ -10,7 +10,7 @@ from ledger.ledger import Ledger
 from ledger.records import Changes
 from ledger.verify import verify
 from tests.ledger import raw
-from tests.ledger.books import a_shop, audit_line, take, write
+from tests.ledger.shop import a_shop, audit_line, take, write
 
 
 @pytest.fixture

@@ -80,8 +80,21 @@ SQLITE_GUARDS = [
         for table in APPEND_ONLY
         for verb in ("UPDATE", "DELETE")
     ),
+    # INSERT OR REPLACE removes a row without the triggers of DELETE (sqlite.org/lang_conflict.html).
+    *(
+        f"""
+        CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}
+        WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) BEGIN
+            SELECT RAISE(ABORT, 'append_only: rows of {table} are never changed or removed');
+        END
+        """
+        for table, same in (
+            ("journals", "journal_id = NEW.journal_id"),
+            ("audit", "shard = NEW.shard AND position = NEW.position"),
+        )
+    ),
     """
-    CREATE TRIGGER journal_sealed BEFORE INSERT ON entries
+    CREATE TRIGGER journal_sealed AFTER INSERT ON entries
     WHEN EXISTS (SELECT 1 FROM journals WHERE journal_id = NEW.journal_id) BEGIN
         SELECT RAISE(ABORT, 'journal_sealed: entries are written before the journal''s row');
     END

@@ -10,7 +10,7 @@ from ledger import journals
 from ledger.journals import Journal
 from ledger.ledger import Ledger
 from ledger.records import AuditLine, Changes, InboxRow, OutboxEvent, Wanted
-from ledger.states import Attempt, AttemptState, Payment, PaymentStatus, Refund, RefundStatus
+from ledger.states import Attempt, AttemptState, Payment, PaymentStatus, RefundStatus
 from messages.ids import AttemptId, PaymentId, RefundId
 from messages.operation import Operation
 from tests.builders import NOON, a_captured_payment, a_payment, a_refund, an_attempt
@@ -88,7 +88,9 @@ def open_payment(ledger: Ledger, payment_id: str = "pay_1", *, operation: Operat
     )
 
 
-def settle_payment(ledger: Ledger, payment_id: str = "pay_1", *, operation: Operation = Operation.SALE) -> None:
+def settle_payment(
+    ledger: Ledger, payment_id: str = "pay_1", *, operation: Operation = Operation.SALE
+) -> None:
     """The turn that takes the gateway's yes in."""
     payment, attempt = asked_for(payment_id, operation=operation)
     done = replace(attempt, state=AttemptState.SUCCEEDED, reference="pi_1", due_at=None)
@@ -177,4 +179,7 @@ def a_shop(ledger: Ledger) -> None:
     refund(ledger, "pay_1", RefundStatus.SUCCEEDED)
     refund(ledger, "pay_2", RefundStatus.FAILED)
     refund(ledger, "pay_3", RefundStatus.SUBMITTED, amount=1999)
-    write(ledger, Changes(new_refunds=[a_refund(refund_id=RefundId("ref_early"), payment_id=PaymentId("pay_9"))]))
+    write(
+        ledger,
+        Changes(new_refunds=[a_refund(refund_id=RefundId("ref_early"), payment_id=PaymentId("pay_9"))]),
+    )
