@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, func, select
 
 from ledger import tables
 from ledger.accounts import NORMAL_SIDE, Account, Side
@@ -182,9 +182,15 @@ def announced_events(
     )
     if payment_id is not None:
         query = query.where(outbox.stream == payment_id)
+    else:
+        newest = select(func.coalesce(func.max(outbox.position), 0)).scalar_subquery()
+        query = query.where(outbox.position > newest - LOOK_BACK)
     with reading(url) as books:
         return [_announced(row) for row in books.execute(query.limit(limit))]
 
+
+LOOK_BACK = 100_000
+"""Events a follower looks through at most, so that it costs the same however many there have ever been."""
 
 OVERLAP = timedelta(seconds=30)
 """How far back a follower of events looks again: turns that began earlier may commit later."""
