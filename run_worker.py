@@ -2,6 +2,7 @@
 
 python run_worker.py [worker]               the payment worker (default)
 python run_worker.py simulate stripe        Stripe's API as a program, with faults on demand
+python run_worker.py simulate adyen         Adyen's, with webhooks
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gateways.sandbox import SandboxGateway
 from handlers.decision import Policy
 from ledger.ledger import Ledger, LedgerDown, NotMigrated
 from ops.logs import configure_logs
-from ops.settings import Settings, SettingsError, read_settings, seconds
+from ops.settings import AdyenSettings, Settings, SettingsError, read_settings, seconds
 
 log = structlog.get_logger()
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -61,6 +62,17 @@ def simulate_stripe(
 ) -> None:
     """Run Stripe's API on this machine, stateful and with faults on demand."""
     from simulators.stripe import serve
+
+    serve(host="127.0.0.1", port=port, data_file=data_file)
+
+
+@simulators.command("adyen")
+def simulate_adyen(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 12112,
+    data_file: Annotated[Path | None, typer.Option(help="Keep what happened here across restarts.")] = None,
+) -> None:
+    """Run Adyen's API on this machine, stateful, with webhooks and with faults on demand."""
+    from simulators.adyen import serve
 
     serve(host="127.0.0.1", port=port, data_file=data_file)
 
@@ -116,12 +128,32 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
             )
         except ValueError as error:
             raise SettingsError(str(error)) from error
+    if settings.adyen is not None:
+        gateways["adyen"] = open_adyen(settings.adyen)
     if settings.default_gateway not in gateways:
         raise SettingsError(
             f"PAYMENTS_DEFAULT_GATEWAY is {settings.default_gateway}, which is not set up; "
             f"there is {', '.join(sorted(gateways)) or 'no gateway at all'}"
         )
     return gateways
+
+
+def open_adyen(adyen: AdyenSettings) -> Gateway:
+    """Make the gateway to Adyen."""
+    from gateways.adyen import AdyenGateway  # as Stripe's: only who uses the SDK pays for it
+
+    try:
+        return AdyenGateway(
+            api_key=adyen.api_key.get_secret_value(),
+            merchant_account=adyen.merchant_account,
+            base_url=adyen.base_url,
+            live_endpoint_prefix=adyen.live_endpoint_prefix,
+            connect_timeout_s=adyen.connect_timeout_s,
+            read_timeout_s=adyen.read_timeout_s,
+            max_connections=adyen.max_connections,
+        )
+    except ValueError as error:
+        raise SettingsError(f"PAYMENTS_ADYEN: {error}") from error
 
 
 def open_bus(settings: Settings) -> KombuBus:

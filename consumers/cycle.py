@@ -7,7 +7,7 @@ cheap ones; there is no timer to tune. What a crash leaves at each arrow is told
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -21,6 +21,7 @@ from consumers.outbound import DeadLetterReceipt, EventKey, EventReceipt, dead_l
 from consumers.turn import Result, Work, run_turn
 from handlers.decision import Policy, TimerDue
 from ledger.ledger import Conflict, Ledger, LedgerDown, NotMigrated
+from ledger.records import OutboxEvent
 
 log = structlog.get_logger()
 
@@ -54,6 +55,8 @@ CONFLICT_TRIES = 3
 CONFLICT_TRIES_ALONE = 10
 """Two workers that meet on one row are no fault of the message: it gets its chance before it is given up."""
 CONFLICT_PAUSE_S = 0.01
+WHATEVER_CLOCKS_SAY = timedelta(days=1)
+"""Added to our time to see every event there is: other workers' clocks may be ahead of ours."""
 
 
 class Cycle:
@@ -343,16 +346,20 @@ class Cycle:
         now = self._clock()
         before, until = now - self._limits.relay_grace, now + self._limits.relay_lease
         ours = self._in_flight | set(self._confirmed)
+        limit = self._limits.relay_batch
         try:
-            stale = self._ledger.stale_events(before=before, limit=self._limits.relay_batch)
-            left = [event for event in stale if (event.stream, event.sequence) not in ours]
-            if not left or not self._ledger.claim("relay", holder=self._worker, now=now, until=until):
+            stale = self._ledger.stale_events(before=before, limit=limit)
+            if all(event.key in ours for event in stale):
                 return
+            if not self._ledger.claim("relay", holder=self._worker, now=now, until=until):
+                return
+            waiting = self._ledger.stale_events(before=now + WHATEVER_CLOCKS_SAY, limit=limit)
         except LedgerDown as error:
             self._lose_ledger(error)
             return
         except Conflict:
             return  # another worker is at it, for longer than a lock is waited for
+        left = _left_behind(waiting, before=before, ours=ours)
         log.info("relay_publishes", count=len(left))
         self._publish([event_message(event) for event in left])
 
@@ -411,6 +418,25 @@ class Cycle:
     def _unfinished(self) -> bool:
         waits_for_bus = self._bus_is_up and (self._in_flight or self._dying)
         return bool(self._work or self._confirmed or self._calls.in_flight or waits_for_bus)
+
+
+def _left_behind(
+    waiting: Sequence[OutboxEvent], *, before: datetime, ours: Set[EventKey]
+) -> list[OutboxEvent]:
+    """What may be published now, in order: an event waits for the earlier ones of its stream, though it looks older.
+
+    Two workers' clocks differ, and a turn that waited for a lock writes the time at which it began to wait.
+    """
+    left: list[OutboxEvent] = []
+    held_up: set[str] = set()
+    for event in waiting:
+        if event.key in ours:
+            continue
+        if event.created_at >= before:
+            held_up.add(event.stream)
+        elif event.stream not in held_up:
+            left.append(event)
+    return left
 
 
 class _Backoff:

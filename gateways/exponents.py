@@ -5,6 +5,7 @@ Adapters convert here on the way out and on the way in, so that the rest of the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -52,6 +53,32 @@ class WireUnits:
             raise NotExpressible("the answer's amount has digits the currency does not have")
         return Money(minor, code)
 
+    def to_decimal(self, money: Money) -> str:
+        """Write an amount as decimal text in major units, with all the digits the gateway takes: `19.90`.
+
+        Raises:
+            NotExpressible: if the gateway does not take the currency, or cannot write the amount exactly.
+        """
+        wire, digits = str(self.to_wire(money)), self._exponent(money.currency)
+        if digits == 0:
+            return wire
+        wire = wire.rjust(digits + 1, "0")
+        return f"{wire[:-digits]}.{wire[-digits:]}"
+
+    def from_decimal(self, text: object, currency: object) -> Money:
+        """Read decimal text in major units; zeros beyond the currency's digits lose nothing.
+
+        Raises:
+            NotExpressible: if it is no exact amount of a currency we know, so that no figure is guessed.
+        """
+        match = re.fullmatch(r"([0-9]*)(?:\.([0-9]+))?", text, re.ASCII) if isinstance(text, str) else None
+        if match is None or not match[0] or not isinstance(currency, str) or currency not in EXPONENTS:
+            raise NotExpressible("the answer's amount or currency cannot be read")
+        digits, fraction = self._exponent(currency), (match[2] or "").rstrip("0")
+        if len(fraction) > digits:
+            raise NotExpressible("the answer's amount has digits the currency does not have")
+        return self.from_wire(int(match[1] + fraction.ljust(digits, "0") or "0"), currency)
+
     def _exponent(self, currency: str) -> int:
         return self.exponents.get(currency, EXPONENTS[currency])
 
@@ -78,3 +105,33 @@ STRIPE_UNITS = WireUnits(
 )
 """Stripe's amounts (docs.stripe.com/currencies): ISK and UGX are sent with two digits that must be 00,
 three-decimal currencies with a last digit 0, MGA without decimals although ISO 4217 gives it two."""
+
+_ADYEN_CURRENCIES = """
+AED ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BMD BND BOB BRL BSD BWP BYN BZD CAD CHF CLP CNY COP CRC CUP
+CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD
+ISK JMD JOD JPY KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LYD MAD MDL MKD MMK MNT MOP MRU MUR MVR MWK MXN
+MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP
+SLE SOS SRD STN SVC SZL THB TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XCG XOF XPF
+YER ZAR ZMW
+"""
+
+ADYEN_UNITS = WireUnits(
+    currencies=frozenset(_ADYEN_CURRENCIES.split()),
+    exponents={"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2},
+    steps={"CLP": 100, "ISK": 100},
+)
+"""Adyen's amounts (docs.adyen.com/development-resources/currency-codes): four currencies differ from ISO 4217.
+
+The steps follow from ours: our pesos and krónur have no smaller part, so nothing else is ever sent.
+"""
+
+_PAYPAL_CURRENCIES = """
+AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF ILS JPY MXN MYR NOK NZD PHP PLN SEK SGD THB TWD USD
+"""
+
+PAYPAL_UNITS = WireUnits(
+    currencies=frozenset(_PAYPAL_CURRENCIES.split()),
+    exponents={"HUF": 0, "TWD": 0},
+)
+"""PayPal's amounts, decimal text (developer.paypal.com/api/rest/reference/currency-codes): HUF and TWD without
+decimals although ISO 4217 gives them two. BRL, CNY and MYR only within their countries."""

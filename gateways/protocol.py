@@ -219,7 +219,11 @@ class Capabilities:
 
     currencies: frozenset[str]
     replay_window: timedelta
-    """How long a repeat under the same attempt id gives the first answer instead of a second effect."""
+    """How long a repeat under the same attempt id gives the first answer instead of a second effect.
+
+    Where a gateway cannot be asked (its `lookup` always says `Unknown`), such a repeat is one of three ways to
+    learn what became of a payment, beside a callback and a cancellation that comes through.
+    """
     call_time_limit: timedelta
     """After this long a call of ours cannot still be running here; the attempt's lease is longer."""
     partial_capture: bool

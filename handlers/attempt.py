@@ -162,7 +162,8 @@ def _absent(attempt: Attempt, detail: str, policy: Policy, now: datetime) -> Ste
     if _may_send_again(attempt, policy, now):
         return send(attempt, policy, now)
     since = attempt.absent_since or now
-    if now - since >= policy.absence_window:
+    # When it was asked, not when the answer is read: an answer may have waited long for the database.
+    if attempt.updated_at - since >= policy.absence_window:
         never = replace(attempt, reason=FailureReason.NEVER_EXECUTED.value, detail=detail)
         return Step(attempt=_closed(never, AttemptState.FAILED, now))
     # Look again as soon as a second absence would be proof, if the schedule would have it later.

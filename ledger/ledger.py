@@ -145,7 +145,7 @@ class Ledger:
     @contextmanager
     def _transaction(self, *, writes: bool = False) -> Iterator[Bulk]:
         try:
-            with told_apart(), self._engine.connect() as connection:
+            with told_apart(), self._engine.connect() as connection, _dropped_if_lost(connection):
                 bulk = _bulk(connection)
                 if self._is_sqlite:
                     bulk.query("BEGIN IMMEDIATE" if writes else "BEGIN")
@@ -154,6 +154,17 @@ class Ledger:
         except LedgerDown:
             self._engine.dispose()  # the next turn connects anew
             raise
+
+
+@contextmanager
+def _dropped_if_lost(connection: Connection) -> Iterator[None]:
+    """Close a lost connection at once: a rollback would only fail, and fill the log with it."""
+    try:
+        with told_apart():
+            yield
+    except LedgerDown:
+        connection.invalidate()
+        raise
 
 
 def _bulk(connection: Connection) -> Bulk:

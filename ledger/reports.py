@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -164,30 +165,43 @@ def _events(books: Connection, payment_id: str) -> list[AnnouncedEvent]:
     return [_announced(row) for row in books.execute(query)]
 
 
-def announced_events(
-    url: str, *, after: datetime, payment_id: str | None = None, limit: int = 1000
-) -> list[AnnouncedEvent]:
-    """Events the broker confirmed after a time, in the order it did.
+def announced_events(url: str, *, after: datetime, payment_id: str | None = None) -> Iterator[AnnouncedEvent]:
+    """Give the events the broker confirmed after a time, in the order it did; of the newest `LOOK_BACK` at most.
 
     Confirmations are marked a little later than they come: a follower asks again for the last seconds it has seen.
 
     Raises:
         LedgerError: the database is out of reach or not migrated.
     """
+    place = (after, 0)
+    while True:
+        # Page by page, each a short look of its own: whoever reads on slowly holds nothing open.
+        page = _page_of_events(url, place, payment_id)
+        for position, announced in page:
+            yield announced
+            place = (announced.published_at or after, position)
+        if len(page) < PAGE:
+            return
+
+
+def _page_of_events(
+    url: str, place: tuple[datetime, int], payment_id: str | None
+) -> list[tuple[int, AnnouncedEvent]]:
     outbox = tables.outbox.c
-    query = (
-        select(tables.outbox)
-        .where(outbox.published_at > after)
-        .order_by(outbox.published_at, outbox.position)
-    )
+    at, position = place
+    later = (outbox.published_at > at) | ((outbox.published_at == at) & (outbox.position > position))
+    query = select(tables.outbox).where(later if position else outbox.published_at > at)
     if payment_id is not None:
         query = query.where(outbox.stream == payment_id)
     else:
         newest = select(func.coalesce(func.max(outbox.position), 0)).scalar_subquery()
         query = query.where(outbox.position > newest - LOOK_BACK)
     with reading(url) as books:
-        return [_announced(row) for row in books.execute(query.limit(limit))]
+        found = books.execute(query.order_by(outbox.published_at, outbox.position).limit(PAGE))
+        return [(row.position, _announced(row)) for row in found]
 
+
+PAGE = 1000
 
 LOOK_BACK = 100_000
 """Events a follower looks through at most, so that it costs the same however many there have ever been."""

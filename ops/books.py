@@ -34,9 +34,10 @@ def books_table(url: str) -> Table:
             _signed(line.balance, line.currency),
         )
     off = [f"{currency} ({layer})" for (layer, currency), rest in sums.items() if rest]
-    table.caption = (
-        f"DOES NOT BALANCE in {', '.join(off)}" if off else "debits equal credits in every currency"
-    )
+    if off:
+        table.caption = f"DOES NOT BALANCE in {', '.join(off)}"
+    else:
+        table.caption = "debits equal credits in every currency" if sums else "nothing is booked yet"
     return table
 
 

@@ -45,7 +45,7 @@ console = Console()
 
 @app.command()
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database's tables and triggers up to date. Safe to run again."""
+    """Bring the database up to date. Safe to run again."""
     with _explained():
         done = migrate_ledger(_settings_with_directory().ledger_url)
     _show({"applied": done}, as_json, lambda: f"applied: {', '.join(done)}" if done else "up to date already")
@@ -53,7 +53,7 @@ def migrate(as_json: AsJson = False) -> None:
 
 @app.command()
 def topology(as_json: AsJson = False) -> None:
-    """Declare exchanges, queues and bindings on the broker. Safe to run again."""
+    """Declare exchanges and queues. Safe to run again."""
     with _explained():
         settings = _settings_with_directory()
         bus = KombuBus(urls=settings.broker_urls, queues=(), prefetch=1, tls=settings.broker.tls)
@@ -68,19 +68,22 @@ def publish(
     file: Annotated[
         Path, typer.Argument(help="JSON lines of commands; - reads standard input.", allow_dash=True)
     ],
-    unchecked: Annotated[bool, typer.Option(help="Send even what the worker would reject.")] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Send even what the worker would reject.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish commands from a file and wait until the broker has them.
+    """Publish commands from a file.
 
-    A line is a whole CloudEvent, or just {"type": "PaymentRequested", "data": {…}}. Nothing is sent if a line
-    is wrong. Publishing a file again is harmless as long as its lines carry ids.
+    Ends when the broker has confirmed all of them. A line is a whole CloudEvent, or just
+    {"type": "PaymentRequested", "data": {…}}. Nothing is sent if a line is wrong. Publishing a file again is
+    harmless as long as its lines carry ids.
     """
     with _explained():
         settings = _settings_with_directory()
         with sys.stdin if str(file) == "-" else file.open() as lines:
             commands = list(read_lines(lines, checked=not unchecked))
-        with Progress(console=Console(stderr=True), disable=len(commands) < 1000) as progress:
+        with _progress(quiet=len(commands) < 1000) as progress:
             task = progress.add_task("published", total=len(commands))
             count = publish_commands(
                 settings.broker_urls,
@@ -94,11 +97,14 @@ def publish(
 @app.command()
 def events(
     payment_id: Annotated[str | None, typer.Option("--payment", help="Only of this payment.")] = None,
-    since_s: Annotated[float, typer.Option(help="Begin so many seconds ago.")] = 0.0,
-    once: Annotated[bool, typer.Option(help="Stop when there is nothing more.")] = False,
+    since_s: Annotated[float, typer.Option("--since", help="Begin so many seconds ago.", min=0)] = 0.0,
+    once: Annotated[bool, typer.Option("--once", help="Stop when there is nothing more.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Follow what is announced, until Ctrl-C: every event the broker has confirmed, as it is confirmed."""
+    """Follow what is announced, until Ctrl-C.
+
+    Shows every event as the broker confirms it.
+    """
     with _explained():
         try:
             for event in follow(
@@ -110,35 +116,46 @@ def events(
 
 
 @app.command()
-def show(payment_id: str, as_json: AsJson = False) -> None:
-    """Tell the whole story of one payment, in order: states, attempts, refunds, journals, events, audit."""
+def show(
+    payment_id: Annotated[str, typer.Argument(help="As its publisher named it.")], as_json: AsJson = False
+) -> None:
+    """Tell the whole story of one payment.
+
+    In the order of time: decisions, journals, events; then attempts and refunds.
+    """
     with _explained():
         told = story(read_settings().ledger_url, payment_id)
     if told is None:
         _fail(f"no payment {payment_id} here", status=1)
     if as_json:
-        print(story_as_json(told))
+        print(story_as_json(told), flush=True)
     else:
         console.print(render_story(told))
 
 
 @app.command()
 def books(as_json: AsJson = False) -> None:
-    """Print the trial balance: every account per gateway and currency, from the entries themselves."""
+    """Print the trial balance.
+
+    Every account per gateway and currency, summed up from the entries themselves.
+    """
     with _explained():
         url = read_settings().ledger_url
         if as_json:
-            print(json.dumps(balances_as_json(url), indent=2))
+            print(json.dumps(balances_as_json(url), indent=2), flush=True)
         else:
             console.print(books_table(url))
 
 
 @app.command()
 def verify(as_json: AsJson = False) -> None:
-    """Prove the books: journals balance, the audit chain is unbroken, amounts agree three ways. Reads only."""
+    """Prove the books. Reads only.
+
+    Journals balance, nothing was changed since it was written, and amounts agree three ways.
+    """
     with _explained():
         url = read_settings().ledger_url
-        with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:
+        with _progress(quiet=as_json) as progress:
             task = progress.add_task("verifying", total=None)
             report = verify_ledger(url, progress=lambda what, done: progress.update(task, description=what))
     problems = [str(problem) for problem in report.problems]
@@ -160,13 +177,19 @@ def _settings_with_directory() -> Settings:
     return settings
 
 
+def _progress(*, quiet: bool) -> Progress:
+    """A bar for whoever watches; nobody watches a file."""
+    watched = Console(stderr=True)
+    return Progress(console=watched, transient=True, disable=quiet or not watched.is_terminal)
+
+
 def _show(result: dict[str, Any], as_json: bool, for_people: Callable[[], str]) -> None:
-    print(json.dumps(result) if as_json else for_people())
+    print(json.dumps(result) if as_json else for_people(), flush=True)
 
 
 def _fail(message: str, *, status: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(status)
+    print(f"payments: {message}", file=sys.stderr)
+    raise typer.Exit(status) from None
 
 
 @contextmanager
@@ -174,9 +197,12 @@ def _explained() -> Iterator[None]:
     """Turn what a person can mend into one sentence and exit status 2."""
     try:
         yield
-    except (SettingsError, BadLine, NotPublished, BusDown, BusRefused, LedgerError, OSError) as error:
-        print(f"payments: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+    except BrokenPipeError:
+        raise  # whoever read our output has seen enough
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), status=2)
+    except (SettingsError, BadLine, NotPublished, BusDown, BusRefused, LedgerError) as error:
+        _fail(str(error), status=2)
 
 
 def main() -> None:

@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from ledger.records import OutboxEvent
 from ledger.reports import OVERLAP, AnnouncedEvent, announced_events
 from messages.money import Money
 
@@ -65,6 +67,15 @@ def event_as_json(announced: AnnouncedEvent) -> str:
             "type": event.type,
             "routing_key": event.routing_key,
             "published_at": at.isoformat() if at else None,
-            "data": json.loads(event.body),
+            "data": data_of(event),
         }
     )
+
+
+def data_of(event: OutboxEvent) -> dict[str, Any]:
+    """The event's data, without the links and secrets that let whoever has them act as the customer."""
+    data: dict[str, Any] = json.loads(event.body)
+    action = data.get("next_action")
+    if action:
+        data["next_action"] = {name: value if name == "type" else "***" for name, value in action.items()}
+    return data

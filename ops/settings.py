@@ -42,6 +42,18 @@ class StripeSettings(_Block):
     max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
 
 
+class AdyenSettings(_Block):
+    """Adyen. Without a key the gateway is not served; without a live prefix it is Adyen's test platform."""
+
+    api_key: SecretStr
+    merchant_account: Annotated[str, Field(min_length=1)]
+    base_url: str | None = Field(default=None, description="Only to reach a simulator.")
+    live_endpoint_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = None
+    connect_timeout_s: Seconds = 3.0
+    read_timeout_s: Seconds = 20.0
+    max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
+
+
 class SandboxSettings(_Block):
     """The gateway without a network, for trying the service and for tests."""
 
@@ -127,6 +139,7 @@ class Settings(BaseSettings):
     default_gateway: str = "sandbox"
     sandbox: SandboxSettings = SandboxSettings()
     stripe: StripeSettings | None = None
+    adyen: AdyenSettings | None = None
     broker: BrokerSettings = BrokerSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()

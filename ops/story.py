@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from rich import box
@@ -12,9 +14,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ledger.reports import Story
+from ledger.reports import JournalLine, Story
 from ledger.states import Payment
 from messages.money import Money
+from ops.events import data_of
 
 SECRET_FIELDS = ("request",)
 """The command holds a token: never shown."""
@@ -24,7 +27,9 @@ _PLAIN: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_
 
 def render_story(story: Story) -> RenderableType:
     """Draw the whole story: what it is, what happened and when, what became of each attempt and refund."""
-    parts: list[RenderableType] = [_heading(story.payment), _timeline(story), _attempts(story)]
+    parts: list[RenderableType] = [_heading(story.payment), _timeline(story)]
+    if story.attempts:
+        parts.append(_attempts(story))
     if story.refunds:
         parts.append(_refunds(story))
     return Group(*parts)
@@ -38,11 +43,16 @@ def _heading(payment: Payment) -> Text:
     text.append(payment.status.value, style="bold")
     if payment.attention:
         text.append("  a person must look", style="bold red")
+    amounts = {
+        "authorized": payment.authorized,
+        "captured": payment.captured_gross,
+        "refunded": payment.refunded,
+        "being refunded": payment.refund_pending,
+        "left to refund": max(payment.refundable, 0),
+    }
+    told = "  ".join(f"{name} {money(minor)}" for name, minor in amounts.items() if minor)
     text.append(
-        f"\nauthorized {money(payment.authorized)}  captured {money(payment.captured_gross)}  "
-        f"refunded {money(payment.refunded)}  being refunded {money(payment.refund_pending)}  "
-        f"left to refund {money(max(payment.refundable, 0))}\n"
-        f"asked by {payment.source}, command {payment.command_id}\n"
+        f"\n{told or 'no money has moved'}\nasked by {payment.source}, command {payment.command_id}\n"
     )
     return text
 
@@ -62,11 +72,12 @@ def _moments(story: Story) -> list[tuple[datetime, int, str, str, str]]:
     for row in story.audit:
         place = f"{row.result}   [audit {row.shard}/{row.position}]"
         moments.append((row.happened_at, 0, f"{row.actor}: {row.action}", row.subject, place))
-    for line in story.journal_lines:
-        side = "debit" if line.side == "D" else "credit"
-        account = f"{line.account.value} {line.account.words}"
-        amount = f"{side} {account} {Money(line.amount, line.currency)}"
-        moments.append((line.effective_at, 1, f"booked {line.journal_type}", line.journal_id, amount))
+    for journal_id, lines in groupby(story.journal_lines, key=attrgetter("journal_id")):
+        legs = list(lines)
+        first = legs[0]
+        sides = "\n".join(_leg(line) for line in sorted(legs, key=attrgetter("side"), reverse=True))
+        source = journal_id.removesuffix(f"/{first.journal_type}")
+        moments.append((first.effective_at, 1, f"booked {first.journal_type}", source, sides))
     for announced in story.events:
         event, at = announced.event, announced.published_at
         told = f"confirmed {at:%H:%M:%S}" if at else "not confirmed yet"
@@ -74,15 +85,28 @@ def _moments(story: Story) -> list[tuple[datetime, int, str, str, str]]:
     return moments
 
 
+def _leg(line: JournalLine) -> str:
+    side = {"D": "debit", "C": "credit"}[line.side]
+    return f"{side} {line.account.value} {line.account.words} {Money(line.amount, line.currency)}"
+
+
 def _attempts(story: Story) -> Table:
     table = Table(title="Attempts (their ids are the idempotency keys)", **_PLAIN)
-    for column in ("attempt", "asked", "state", "calls", "gateway's id, and why"):
-        table.add_column(column, overflow="fold")
+    for column in ("attempt", "asked", "state", "sent", "looked up", "gateway's id, and why"):
+        table.add_column(
+            column, overflow="fold", justify="right" if column in ("sent", "looked up") else "left"
+        )
     for attempt in story.attempts:
         why = (attempt.reference, attempt.reason, attempt.code and f"({attempt.code})", attempt.detail)
-        calls = f"{attempt.tries} sent, {attempt.inquiries} looked up"
         asked = f"{attempt.operation} {attempt.money()}"
-        table.add_row(attempt.attempt_id, asked, attempt.state.value, calls, " ".join(filter(None, why)))
+        table.add_row(
+            attempt.attempt_id,
+            asked,
+            attempt.state.value,
+            str(attempt.tries),
+            str(attempt.inquiries),
+            "\n".join(filter(None, why)),
+        )
     return table
 
 
@@ -110,15 +134,19 @@ def story_as_json(story: Story) -> str:
                     "id": announced.event.event_id,
                     "type": announced.event.type,
                     "published_at": announced.published_at,
-                    "data": json.loads(announced.event.body),
+                    "data": data_of(announced.event),
                 }
                 for announced in story.events
             ],
             "audit": [_plain(row) for row in story.audit],
         },
         indent=2,
-        default=str,
+        default=_written,
     )
+
+
+def _written(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simulators.adyen import DEFAULT_API_KEY as ADYEN_API_KEY
+from simulators.adyen import DEFAULT_MERCHANT_ACCOUNT as ADYEN_MERCHANT_ACCOUNT
+from simulators.adyen.app import adyen_app
+from simulators.adyen.control_client import AdyenControlClient
+from simulators.adyen.simulator import AdyenSimulator
 from simulators.control_client import ControlClient
 from simulators.paypal import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from simulators.paypal import DEFAULT_SETTLE_AFTER_S as PAYPAL_SETTLES_AFTER_S
@@ -72,6 +77,43 @@ def running_paypal(
         with served_in_thread(paypal_app(simulator), listener):
             yield RunningPaypal(
                 url=url, client_id=DEFAULT_CLIENT_ID, client_secret=DEFAULT_CLIENT_SECRET, control=control
+            )
+    finally:
+        control.close()
+        simulator.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningAdyen:
+    """Where an Adyen simulator is reached, and for which merchant account."""
+
+    url: str
+    api_key: str = field(repr=False)
+    merchant_account: str
+    control: AdyenControlClient = field(repr=False)
+
+
+@contextmanager
+def running_adyen(
+    *, data_file: Path | None = None, settle_after_s: float = 60.0, many_captures: bool = False
+) -> Iterator[RunningAdyen]:
+    """Run the Adyen simulator for the length of the block; with a data file it goes on where it ended.
+
+    What is asked of a payment is executed `settle_after_s` later, by the simulator's clock.
+    """
+    simulator = AdyenSimulator(
+        data_file=data_file,
+        merchant_account=ADYEN_MERCHANT_ACCOUNT,
+        settle_after_s=settle_after_s,
+        many_captures=many_captures,
+    )
+    listener = listening("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    control = AdyenControlClient(f"{url}/_control")
+    try:
+        with served_in_thread(adyen_app(simulator, api_key=ADYEN_API_KEY), listener):
+            yield RunningAdyen(
+                url=url, api_key=ADYEN_API_KEY, merchant_account=ADYEN_MERCHANT_ACCOUNT, control=control
             )
     finally:
         control.close()

@@ -1,4 +1,4 @@
-"""A neighbour written with pika from the wire contract alone: nothing of this project is imported by the two scripts."""
+"""A neighbour written with pika from the wire contract alone: its two scripts import nothing of this project."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from consumers.address import Tls
 from consumers.delivery import BusDown, BusRefused
+from ops.settings import read_settings
+from run_worker import open_bus
 from tests.consumers.bus_driver import await_deliveries, command, numbers, opened, publish
 from tests.servers import OwnRabbitmq
 
@@ -248,3 +250,22 @@ def test_a_certificate_of_an_unknown_user_is_refused(url: str, authority: Author
     tls = Tls(ca_file=authority.file, cert_file=certificate, key_file=key, login_by_certificate=True)
     with pytest.raises(BusRefused, match="or the certificate"), opened(url, tls=tls):
         pass
+
+
+@pytest.mark.usefixtures("certificate_login")
+def test_a_worker_takes_its_certificates_from_the_settings(
+    url: str, tls_port: int, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = authority.issue(USER)
+    monkeypatch.setenv("PAYMENTS_BROKER_URL", f"amqps://127.0.0.1:{tls_port}{urlsplit(url).path}")
+    monkeypatch.setenv("PAYMENTS_BROKER__CA_FILE", str(authority.file))
+    monkeypatch.setenv("PAYMENTS_BROKER__CERT_FILE", str(certificate))
+    monkeypatch.setenv("PAYMENTS_BROKER__KEY_FILE", str(key))
+    monkeypatch.setenv("PAYMENTS_BROKER__LOGIN_BY_CERTIFICATE", "true")
+    bus = open_bus(read_settings())
+    bus.open()
+    publish(bus, [command()])
+    deliveries = await_deliveries(bus, 1)
+    bus.close()
+
+    assert numbers(deliveries) == [1]

@@ -48,12 +48,14 @@ class Killed(BaseException):
 
 
 class Clock:
-    """The time of the service."""
+    """The time of the service. It stands still unless it ticks, a little with each look at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tick: timedelta = timedelta(0)) -> None:
         self.now = NOON
+        self._tick = tick
 
     def __call__(self) -> datetime:
+        self.now += self._tick
         return self.now
 
     def advance(self, **length: float) -> None:
@@ -189,9 +191,10 @@ class Place:
     clock: Clock = field(default_factory=Clock)
 
     @classmethod
-    def embedded(cls, directory: Path) -> Place:
+    def embedded(cls, directory: Path, *, clock: Clock | None = None) -> Place:
         """The embedded default."""
         return cls(
+            clock=clock or Clock(),
             directory=directory,
             broker_url=f"embedded://{directory}",
             ledger_url=f"sqlite:///{directory / 'ledger.db'}",

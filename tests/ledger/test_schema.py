@@ -140,7 +140,7 @@ def _words(condition: str) -> set[str]:
 
 
 def test_every_partial_index_has_the_condition_of_the_tables(postgres_url: str) -> None:
-    found = dict(
+    found: dict[str, str] = dict(
         raw.run(postgres_url, "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'")
     )
     for table in metadata.tables.values():

@@ -15,6 +15,7 @@ class TurnWithEdges(Turn):
     """One transaction of the real ledger."""
 
     def __init__(self, turn: Turn, passed: Callable[[Edge], None]) -> None:
+        self.written = ""
         self._turn = turn
         self._passed = passed
 
@@ -26,18 +27,19 @@ class TurnWithEdges(Turn):
 
     def write(self, changes: Changes) -> None:
         """See `Turn`."""
+        self.written = _described(changes)
         self._turn.write(changes)
 
 
 class LedgerWithEdges(Ledger):
     """One worker's ledger."""
 
-    def __init__(self, url: str, passed: Callable[[Edge], None]) -> None:
+    def __init__(self, url: str, passed: Callable[[Edge], None], tell: Callable[[str], None]) -> None:
         super().__init__(url)
         self.is_locked = False
         """Whether a transaction of ours holds what it has loaded."""
-        self.commits = 0
         self._passed = passed
+        self._tell = tell
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
@@ -46,11 +48,12 @@ class LedgerWithEdges(Ledger):
         try:
             with super().turn() as turn:
                 self.is_locked = True
-                yield TurnWithEdges(turn, self._passed)
+                with_edges = TurnWithEdges(turn, self._passed)
+                yield with_edges
                 self._passed(Edge.BEFORE_COMMIT)
         finally:
             self.is_locked = False
-        self.commits += 1
+        self._tell(with_edges.written)
         self._passed(Edge.AFTER_COMMIT)
 
     def due(self, *, now: datetime, limit: int) -> list[Due]:
@@ -69,3 +72,14 @@ class LedgerWithEdges(Ledger):
         claimed = super().claim(name, holder=holder, now=now, until=until)
         self._passed(Edge.CLAIMED)
         return claimed
+
+
+def _described(changes: Changes) -> str:
+    """What a turn writes, in few words."""
+    words = [f"{p.payment_id} {p.status}" for p in (*changes.new_payments, *changes.payments)]
+    words += [f"{r.refund_id} {r.status}" for r in (*changes.new_refunds, *changes.refunds)]
+    words += [f"{a.attempt_id}#{a.call_number} {a.state}" for a in (*changes.new_attempts, *changes.attempts)]
+    words += [f"{e.type} {e.event_id}" for e in (*changes.events, *changes.rejections)]
+    words += [f"again {subject}" for _, subject in sorted(changes.announce_again)]
+    words += [f"published {stream}.e{sequence}" for stream, sequence in changes.published]
+    return ", ".join(words) or "nothing"
