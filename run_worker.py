@@ -3,6 +3,7 @@
 python run_worker.py [worker]               the payment worker (default)
 python run_worker.py simulate stripe        Stripe's API as a program, with faults on demand
 python run_worker.py simulate adyen         Adyen's, with webhooks
+python run_worker.py simulate paypal        PayPal's
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gateways.sandbox import SandboxGateway
 from handlers.decision import Policy
 from ledger.ledger import Ledger, LedgerDown, NotMigrated
 from ops.logs import configure_logs
-from ops.settings import AdyenSettings, Settings, SettingsError, read_settings, seconds
+from ops.settings import AdyenSettings, PaypalSettings, Settings, SettingsError, read_settings, seconds
 
 log = structlog.get_logger()
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -73,6 +74,17 @@ def simulate_adyen(
 ) -> None:
     """Run Adyen's API on this machine, stateful, with webhooks and with faults on demand."""
     from simulators.adyen import serve
+
+    serve(host="127.0.0.1", port=port, data_file=data_file)
+
+
+@simulators.command("paypal")
+def simulate_paypal(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 12113,
+    data_file: Annotated[Path | None, typer.Option(help="Keep what happened here across restarts.")] = None,
+) -> None:
+    """Run PayPal's API on this machine, stateful and with faults on demand."""
+    from simulators.paypal import serve
 
     serve(host="127.0.0.1", port=port, data_file=data_file)
 
@@ -130,6 +142,8 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
             raise SettingsError(str(error)) from error
     if settings.adyen is not None:
         gateways["adyen"] = open_adyen(settings.adyen)
+    if settings.paypal is not None:
+        gateways["paypal"] = open_paypal(settings.paypal)
     if settings.default_gateway not in gateways:
         raise SettingsError(
             f"PAYMENTS_DEFAULT_GATEWAY is {settings.default_gateway}, which is not set up; "
@@ -154,6 +168,23 @@ def open_adyen(adyen: AdyenSettings) -> Gateway:
         )
     except ValueError as error:
         raise SettingsError(f"PAYMENTS_ADYEN: {error}") from error
+
+
+def open_paypal(paypal: PaypalSettings) -> Gateway:
+    """Make the gateway to PayPal."""
+    from gateways.paypal import PaypalGateway  # only who uses it pays for its HTTP client
+
+    try:
+        return PaypalGateway(
+            client_id=paypal.client_id,
+            client_secret=paypal.client_secret.get_secret_value(),
+            base_url=paypal.base_url,
+            connect_timeout_s=paypal.connect_timeout_s,
+            read_timeout_s=paypal.read_timeout_s,
+            max_connections=paypal.max_connections,
+        )
+    except ValueError as error:
+        raise SettingsError(f"PAYMENTS_PAYPAL: {error}") from error
 
 
 def open_bus(settings: Settings) -> KombuBus:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from messages.money import EXPONENTS, MAX_MINOR, Money
 
 
+_DECIMAL = r"([0-9]{0,32})(?:\.([0-9]{1,32}))?"
+
+
 class NotExpressible(ValueError):
     """The gateway has no way to write this amount or currency."""
 
@@ -71,7 +74,7 @@ class WireUnits:
         Raises:
             NotExpressible: if it is no exact amount of a currency we know, so that no figure is guessed.
         """
-        match = re.fullmatch(r"([0-9]*)(?:\.([0-9]+))?", text, re.ASCII) if isinstance(text, str) else None
+        match = re.fullmatch(_DECIMAL, text) if isinstance(text, str) else None
         if match is None or not match[0] or not isinstance(currency, str) or currency not in EXPONENTS:
             raise NotExpressible("the answer's amount or currency cannot be read")
         digits, fraction = self._exponent(currency), (match[2] or "").rstrip("0")

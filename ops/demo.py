@@ -15,26 +15,21 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import kombu
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from consumers import embedded
 from consumers.topology import COMMANDS as COMMAND_EXCHANGE
 from consumers.topology import EVENTS, PAYMENT_COMMANDS
 from gateways.sandbox_record import SandboxRecord
 from ledger.schema import migrate
-from ledger.verify import verify
 from messages.ids import PaymentId, payment_attempt_id
-from messages.money import Money
-from messages.operation import Operation
 from ops.books import books_table
+from ops.demo_verdict import EXPECTED, Story, has_ended, outcomes, problems_of
 from ops.logs import configure_logs
 from ops.publish import publish, read_lines
 from ops.settings import LogSettings
@@ -57,45 +52,6 @@ FASTER = {
     "PAYMENTS_SANDBOX__SETTLE_S": "2",
 }
 """A demo cannot wait for hours: look-ups and deadlines come after seconds. Nothing else is different."""
-
-ORDINARY = [f"pay_{number}" for number in range(1001, 1021)]
-"""What most of a day is."""
-
-EXPECTED = {
-    **dict.fromkeys(ORDINARY, "PaymentSucceeded"),
-    **{f"pay_{number}": "PaymentSucceeded" for number in range(1029, 1037)},
-    "pay_1021": "PaymentFailed",
-    "pay_1021b": "PaymentSucceeded",
-    "pay_1022": "PaymentFailed",
-    "pay_1023": "PaymentSucceeded",
-    "pay_1024": "PaymentFailed",
-    "pay_1025": "PaymentSucceeded",
-    "pay_1026": "PaymentSucceeded",
-    "pay_1027": "PaymentAuthorized",
-    "pay_1028": "PaymentSucceeded",
-    "pay_1031b": "PaymentFailed",
-    "pay_1037": "PaymentFailed",
-    "ref_1032a": "RefundProcessed",
-    "ref_1032b": "RefundProcessed",
-    "ref_1033": "RefundFailed",
-    "ref_1034": "RefundProcessed",
-    "ref_1035": "RefundProcessed",
-    "ref_1036": "RefundProcessed",
-    "ref_1041": "CommandRejected",
-    "cmd_0033": "CommandRejected",
-    "cmd_0048": "CommandRejected",
-    "cmd_0049": "CommandRejected",
-    "cmd_0050": "CommandRejected",
-}
-"""How everything in the file must end: the last event about each payment, refund, or refused command."""
-
-
-@dataclass(slots=True)
-class Story:
-    """What was heard about one payment, refund, or refused command."""
-
-    events: list[dict[str, Any]] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
 
 
 class OrderService:
@@ -218,7 +174,7 @@ def _watch(console: Console, service: OrderService, running: _Running, url: str)
         task = progress.add_task("ended", total=len(EXPECTED))
         while time.monotonic() < deadline:
             service.listen()
-            done = sum(_has_ended(service, about, kind) for about, kind in EXPECTED.items())
+            done = sum(has_ended(service.stories, about, kind) for about, kind in EXPECTED.items())
             progress.update(task, completed=done)
             if not killed and done >= len(EXPECTED) // 3:
                 killed = True
@@ -242,15 +198,12 @@ def _watch(console: Console, service: OrderService, running: _Running, url: str)
             time.sleep(0.1)
 
 
-def _has_ended(service: OrderService, about: str, kind: str) -> bool:
-    story = service.stories.get(about)
-    return story is not None and story.kinds[-1] == kind
-
-
 def _report(console: Console, service: OrderService, ledger_url: str) -> int:
-    console.print(_outcomes(service))
+    console.print(outcomes(service.stories))
     console.print(books_table(ledger_url))
-    problems = list(_problems(service, ledger_url))
+    problems = list(problems_of(service.stories, record_file=HOME / "sandbox.db", ledger_url=ledger_url))
+    if service.dead_letters() != 1:
+        problems.append(f"{service.dead_letters()} dead letters instead of one")
     for problem in problems:
         console.print(f"[red]✗[/red] {problem}")
     if not problems:
@@ -267,62 +220,6 @@ def _report(console: Console, service: OrderService, ledger_url: str) -> int:
         f"and {HOME}/worker.log for what the worker said, README.md for the way through six files."
     )
     return 1 if problems else 0
-
-
-def _outcomes(service: OrderService) -> Table:
-    table = Table(title="What became of each", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("about")
-    table.add_column("amount", justify="right")
-    table.add_column("events")
-    table.add_column("why")
-    plain = [about for about in ORDINARY if service.stories.get(about, Story()).kinds == ["PaymentSucceeded"]]
-    table.add_row(f"{len(plain)} ordinary payments", "", "PaymentSucceeded", "")
-    for about in sorted(service.stories.keys() - set(plain)):
-        story = service.stories[about]
-        last = story.events[-1]
-        amount = last.get("amount")
-        table.add_row(
-            about,
-            str(Money(**amount)) if amount else "",
-            " → ".join(story.kinds),
-            str(last.get("message") or ""),
-        )
-    return table
-
-
-def _problems(service: OrderService, ledger_url: str) -> Iterator[str]:
-    for about, kind in EXPECTED.items():
-        if not _has_ended(service, about, kind):
-            story = service.stories.get(about)
-            yield f"{about}: expected {kind}, heard {' → '.join(story.kinds) if story else 'nothing'}"
-    for about in service.stories.keys() - EXPECTED.keys():
-        yield f"{about}: {' → '.join(service.stories[about].kinds)} was not expected"
-    if service.dead_letters() != 1:
-        yield f"{service.dead_letters()} dead letters instead of one"
-    yield from _differences_at_the_gateway(service)
-    for problem in verify(ledger_url).problems:
-        yield f"verify: {problem}"
-
-
-def _differences_at_the_gateway(service: OrderService) -> Iterator[str]:
-    """The sandbox's own record against the events: the outside view."""
-    announced = {
-        about
-        for about, story in service.stories.items()
-        if {"PaymentSucceeded", "PaymentAuthorized", "RefundProcessed"} & set(story.kinds)
-    }
-    record = SandboxRecord(HOME / "sandbox.db")
-    executed: dict[str, int] = {}
-    for execution in record.executions():
-        about = execution.attempt_id.rsplit(".", 1)[0]
-        if execution.operation in (Operation.SALE, Operation.AUTHORIZE, Operation.REFUND):
-            executed[about] = executed.get(about, 0) + execution.times_executed
-    record.close()
-    for about, times in executed.items():
-        if times != 1:
-            yield f"{about}: the gateway executed it {times} times"
-    for about in announced ^ executed.keys():
-        yield f"{about}: the gateway and the events disagree"
 
 
 if __name__ == "__main__":

@@ -54,6 +54,17 @@ class AdyenSettings(_Block):
     max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
 
 
+class PaypalSettings(_Block):
+    """PayPal. Without credentials the gateway is not served."""
+
+    client_id: Annotated[str, Field(min_length=1)]
+    client_secret: SecretStr
+    base_url: str | None = Field(default=None, description="Only to reach PayPal's sandbox, or a simulator.")
+    connect_timeout_s: Seconds = 3.0
+    read_timeout_s: Seconds = 20.0
+    max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
+
+
 class SandboxSettings(_Block):
     """The gateway without a network, for trying the service and for tests."""
 
@@ -140,6 +151,7 @@ class Settings(BaseSettings):
     sandbox: SandboxSettings = SandboxSettings()
     stripe: StripeSettings | None = None
     adyen: AdyenSettings | None = None
+    paypal: PaypalSettings | None = None
     broker: BrokerSettings = BrokerSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()

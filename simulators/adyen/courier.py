@@ -20,6 +20,7 @@ from simulators.store import Json
 RETRY_AFTER_S = (9, 9, 9, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 GIVE_UP_AFTER_S = 30 * 24 * 3600
 ANSWER_WITHIN_S = 10.0
+STOP_WITHIN_S = 5.0
 TICK_S = 0.1
 """How often to look whether the time of something has come, if nothing happens."""
 
@@ -45,10 +46,15 @@ class Courier:
             self._news.set()
 
     def stop(self) -> None:
-        """Deliver no more; from any thread."""
-        if self._loop is not None and self._task is not None and not self._loop.is_closed():
-            with suppress(RuntimeError):  # closed meanwhile, and the task with it
-                self._loop.call_soon_threadsafe(self._task.cancel)
+        """Deliver no more, and come back when nothing is under way: the store may be closed then.
+
+        From another thread than the server's.
+        """
+        if self._loop is None or self._task is None or self._loop.is_closed():
+            return
+        stopping = asyncio.run_coroutine_threadsafe(_ended(self._task), self._loop)
+        with suppress(TimeoutError):
+            stopping.result(STOP_WITHIN_S)
 
     async def _go_about(self) -> None:
         assert self._news is not None
@@ -88,6 +94,11 @@ class Courier:
             return
         pause = RETRY_AFTER_S[min(failures, len(RETRY_AFTER_S) - 1)]
         self._shelf.wait(waiting["id"], not_before=now + pause, failures=failures + 1, since=waiting["since"])
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _in_order(waiting: list[Json], endpoint: Endpoint) -> list[Json]:

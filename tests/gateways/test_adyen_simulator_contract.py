@@ -291,7 +291,7 @@ def test_a_modification_in_doubt_is_made_once_when_it_is_repeated(
     stage: AdyenStage, simulator: RunningAdyen, path: str, fault: str
 ) -> None:
     paid = pay(stage, asked("sim_authorised", capture=path == "refunds"))
-    requests = {
+    requests: dict[str, Modification] = {
         "captures": capture_of(paid),
         "cancels": void_of(paid, paid.reference),
         "refunds": refund_of(paid),

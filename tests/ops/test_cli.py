@@ -269,7 +269,7 @@ def test_events_of_one_payment_for_programs_are_one_json_object_a_line(used: Ter
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(used: Terminal) -> None:
     payments = f"{sys.executable} -m ops.cli"
-    program = f"{payments} events --since {ALL_TIME} | head -1; {payments} show pay_1 --json | true"
+    program = f"{payments} events --since {ALL_TIME} --once | head -1; {payments} show pay_1 --json | true"
     ended = subprocess.run(
         ["sh", "-c", program],
         env={**os.environ, **used.settings, "PYTHONPATH": str(ROOT)},

@@ -74,6 +74,8 @@ class Trouble:
     """How many of the messages on the line the broker still takes, should the line break."""
     pause_s: float = 0.0
     """How long the worker stands still while it is overtaken."""
+    busy: bool = False
+    """Whether everything on the line to the gateway comes home meanwhile."""
 
 
 @dataclass(slots=True)

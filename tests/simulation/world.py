@@ -211,6 +211,8 @@ class World:
             return
         self.tell(f"{process.name} stands still for {trouble.pause_s} s {edge}")
         self.elapse(trouble.pause_s)
+        if trouble.busy:
+            self._all_calls_come_home()
         for other in list(self.workers):
             if other is not None and other not in self.stepping:
                 self.step(other)
@@ -239,10 +241,13 @@ class World:
             self.elapse(self._until_something_is_due())
         self.blame("it does not come to rest")
 
-    def _round(self) -> None:
+    def _all_calls_come_home(self) -> None:
         for name in list(self.line.trips):
             self.perform(plan.Arrive(name))
             self.perform(plan.Reply(name))
+
+    def _round(self) -> None:
+        self._all_calls_come_home()
         for process in self.workers:
             if process is not None:
                 process.bus.most, process.bus.confirms_are_slow = 1000, False

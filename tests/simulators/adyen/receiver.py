@@ -41,6 +41,10 @@ class Receiver:
         """Which payments were told of."""
         return [item["merchantReference"] for item in self.items]
 
+    def has(self, deliveries: int) -> bool:
+        """Whether so many items have come."""
+        return len(self.items) == deliveries
+
     async def take(self, request: Request) -> Response:
         """Remember a delivery."""
         name_and_password = request.headers.get("authorization", "").removeprefix("Basic ")

@@ -16,6 +16,7 @@ from tests.simulators.adyen.contract import CheckedClient, Json, webhooks
 
 RETURN_URL = "https://shop.example/back?order=7"
 SETTLE_AFTER_S = 60.0
+PAYS = "sim_authorised"
 _numbers = count(1)
 
 
@@ -36,7 +37,7 @@ class Shop:
         """Those of the last answer."""
         return self._client.headers
 
-    def pay(self, token: str = "sim_authorised", key: str | None = None, **fields: object) -> Json:
+    def pay(self, token: str = PAYS, key: str | None = None, **fields: object) -> Json:
         """A payment of 10.00 EUR, unless the fields say otherwise."""
         body: Json = {
             "merchantAccount": self._running.merchant_account,
@@ -51,7 +52,7 @@ class Shop:
         }
         return self._told(self.checkout.payments_api.payments(_present(body), idempotency_key=key))
 
-    def hold(self, token: str = "sim_authorised", key: str | None = None, **fields: object) -> Json:
+    def hold(self, token: str = PAYS, key: str | None = None, **fields: object) -> Json:
         """A payment that is captured by hand."""
         return self.pay(token, key, additionalData={"manualCapture": "true"}, **fields)
 

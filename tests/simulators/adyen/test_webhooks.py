@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import Adyen.util
 import pytest
 
 from simulators.adyen.control_client import AdyenControlClient
 from simulators.control_client import Refused
-from simulators.running import RunningAdyen
+from simulators.running import running_adyen
 from tests.gateways.wire import closed_port
 from tests.simulators.adyen.receiver import Receiver, receiving, until
-from tests.simulators.adyen.shop import Shop
+from tests.simulators.adyen.shop import Shop, open_shop
 
 HMAC_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
 DAY_S = 24 * 3600
@@ -69,8 +70,9 @@ def test_nothing_is_delivered_before_it_is_said_where_to(shop: Shop, control: Ad
     assert [webhook["deliveries"] for webhook in control.webhooks()] == [[]]
 
 
-def test_what_waited_goes_where_it_is_said_later(shop: Shop, server: Receiver, receiver: Receiver) -> None:
-    control = shop._running.control
+def test_what_waited_goes_where_it_is_said_later(
+    shop: Shop, control: AdyenControlClient, receiver: Receiver
+) -> None:
     control.deliver(is_paused=True)
     shop.pay(reference="waited")
     control.deliver(is_paused=False)
@@ -84,10 +86,9 @@ def test_what_is_not_accepted_comes_again_and_holds_up_the_rest(
     shop.pay(reference="first")
     until(lambda: receiver.references == ["first"])
     shop.pay(reference="second")
-    for _ in range(4):
-        seen = len(receiver.references)
+    for tries in range(2, 6):
         control.advance_clock(120)
-        until(lambda seen=seen: len(receiver.references) == seen + 1)
+        until(partial(receiver.has, tries))
     failed = list(receiver.references)
     receiver.status = 200
     control.advance_clock(300)
@@ -201,10 +202,7 @@ def test_an_endpoint_with_a_slip_is_refused(control: AdyenControlClient) -> None
             control.deliver(**slip)
 
 
-def test_modifications_are_told_without_anybody_asking(simulator: RunningAdyen, receiver: Receiver) -> None:
-    from simulators.running import running_adyen
-    from tests.simulators.adyen.shop import open_shop
-
+def test_modifications_are_told_without_anybody_asking(receiver: Receiver) -> None:
     with running_adyen(settle_after_s=0.2) as quick, open_shop(quick) as shop:
         quick.control.deliver(url=receiver.url)
         shop.refund(shop.pay()["pspReference"], reference="refund-1")
