@@ -62,7 +62,9 @@ def run_turn(
         changes.published.extend(confirmed)
         changes.published_at = now
         transaction.write(changes)
-    return Result(calls=turn.calls(), events=turn.to_publish(ours), attention=turn.attention())
+        # One that came before is announced as it was then: the same id always says the same.
+        rejections = transaction.stored([row.stream for row in changes.rejections])
+    return Result(calls=turn.calls(), events=turn.to_publish(ours) + rejections, attention=turn.attention())
 
 
 def _wanted(work: list[Work]) -> Wanted:
@@ -164,8 +166,7 @@ class _Turn:
     def to_publish(self, ours: set[EventKey]) -> list[OutboxEvent]:
         """The turn's events, without those that must queue behind earlier ones another worker has left."""
         held_up = {stream for stream, sequence in self._loaded.unpublished if (stream, sequence) not in ours}
-        events = [event for event in self._changes.events if event.stream not in held_up]
-        return events + list(self._rejections.values())
+        return [event for event in self._changes.events if event.stream not in held_up]
 
     def _of(self, payment_id: PaymentId) -> Known:
         known = self._known.get(payment_id)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from messages.money import EXPONENTS, MAX_MINOR, Money
 
-
 _DECIMAL = r"([0-9]{0,32})(?:\.([0-9]{1,32}))?"
 
 

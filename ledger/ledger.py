@@ -233,6 +233,13 @@ class Turn:
             self._write_outbox(changes)
             self._write_audit(changes)
 
+    def stored(self, streams: list[str]) -> list[OutboxEvent]:
+        """Read back the events of some streams, as they stand after `write`."""
+        if not streams:
+            return []
+        found = self._bulk.query(f"SELECT {', '.join(_OUTBOX)} FROM outbox WHERE stream {{keys}}", streams)
+        return [_event(row) for row in found()]
+
     def _states(self, shape: Shape[Any], table: str, where: str, keys: list[Any]) -> Fetch:
         return self._ask(f"SELECT {shape.listed} FROM {table} WHERE {where}", keys)
 

@@ -1,17 +1,20 @@
-"""`python -m tests.simulation SEED` tells what happens under a seed."""
+"""`python -m tests.simulation SEED` tells what happens under a seed; `… FIRST LAST` tries many and tells what fails."""
 
 import sys
-import time
 
 from tests.simulation.run import a_stage
 
+seeds = [int(argument) for argument in sys.argv[1:]]
+if len(seeds) not in (1, 2):
+    sys.exit("usage: python -m tests.simulation SEED | FIRST LAST")
+failed = 0
 with a_stage() as stage:
-    first, last = (int(a) for a in (sys.argv[1:] * 2)[:2])
-    begun = time.time()
-    for seed in range(first, last + 1):
+    for seed in range(seeds[0], seeds[-1] + 1):
         run = stage.run(seed)
-        if first == last:
+        if len(seeds) == 1:
             print("\n".join(run.story))
         if run.problems:
-            print(seed, len(run.actions), *[p[:1500] for p in run.problems], sep="\n   ")
-    print((time.time() - begun) / (last - first + 1), "s per seed")
+            failed += 1
+            print(f"seed {seed}:", *run.problems, sep="\n   ")
+print(f"{failed} of {seeds[-1] - seeds[0] + 1} seeds failed")
+sys.exit(1 if failed else 0)

@@ -30,6 +30,10 @@ class TurnWithEdges(Turn):
         self.written = _described(changes)
         self._turn.write(changes)
 
+    def stored(self, streams: list[str]) -> list[OutboxEvent]:
+        """See `Turn`."""
+        return self._turn.stored(streams)
+
 
 class LedgerWithEdges(Ledger):
     """One worker's ledger."""

@@ -85,7 +85,9 @@ def _commands(chance: Random) -> list[Sent]:
         amount = chance.randrange(1, 2000)
         payments.append(_payment(chance, payment_id, order_id, amount))
         if chance.random() < 0.06:
-            payments.append(_payment(chance, payment_id, order_id, amount + 1, message_id=f"other-{payment_id}"))
+            payments.append(
+                _payment(chance, payment_id, order_id, amount + 1, message_id=f"other-{payment_id}")
+            )
         refunds += _refunds(chance, payment_id, amount)
     if chance.random() < 0.05:
         refunds.append(_refund("ref-lost", "pay-lost", 1, "approve"))

@@ -233,6 +233,8 @@ def _proven_absent(told: list[Told], *, since: datetime | None) -> bool:
     seen = [
         t.arrived_at
         for t in told
-        if isinstance(t.answer, Absent) and t.arrived_at is not None and (since is None or t.arrived_at >= since)
+        if isinstance(t.answer, Absent)
+        and t.arrived_at is not None
+        and (since is None or t.arrived_at >= since)
     ]
     return len(seen) > 1 and max(seen) - min(seen) >= ABSENCE

@@ -1,4 +1,4 @@
-"""What a run is made of: a setting, commands, and actions. All of it is values, so that a run can be told and shortened."""
+"""What a run is made of: a setting, commands, and actions. All values, so that a run can be told and shortened."""
 
 from __future__ import annotations
 
@@ -112,6 +112,4 @@ class Shuffle:
     seed: int
 
 
-Action = (
-    Publish | Step | Arrive | Reply | Lose | Vanish | Refuse | Elapse | Cut | Kill | Start | Shuffle
-)
+Action = Publish | Step | Arrive | Reply | Lose | Vanish | Refuse | Elapse | Cut | Kill | Start | Shuffle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -61,7 +61,9 @@ class World:
                 )
             },
             max_sends=setting.max_sends,
-            refund_poll=timedelta(hours=1),  # it wakes earlier, when its payment settles; this is the net below
+            refund_poll=timedelta(
+                hours=1
+            ),  # it wakes earlier, when its payment settles; this is the net below
         )
         self.limits = Limits(mark_after_s=setting.mark_after_s)
         self.hired = 0
@@ -307,7 +309,7 @@ class Process:
 def observed(world: World) -> Iterator[None]:
     """Hear what workers log: their work belongs into the story, and a decision that fails is a bug."""
 
-    def hear(_logger: Any, _method: str, event: dict[str, Any]) -> Any:
+    def hear(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
         what = event.pop("event")
         error = event.pop("exc_info", None)
         name = world.stepping[-1].name if world.stepping else "nobody"
