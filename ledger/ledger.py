@@ -94,11 +94,16 @@ class Ledger:
         with self._transaction() as bulk:
             at = tables.iso(now) if self._is_sqlite else now
             found = bulk.query(
-                "SELECT payment_id, attempt_id, refund_id, due_at FROM attempts WHERE due_at <= {value}"
-                " UNION ALL SELECT payment_id, NULL, refund_id, due_at FROM refunds WHERE due_at <= {value}"
+                # Each half is read in order and no further than needed, however much an outage has left overdue.
+                "SELECT * FROM (SELECT payment_id, attempt_id, refund_id, due_at FROM attempts"
+                "  WHERE due_at <= {value} ORDER BY due_at LIMIT {value}) AS attempts_due"
+                " UNION ALL SELECT * FROM (SELECT payment_id, NULL, refund_id, due_at FROM refunds"
+                "  WHERE due_at <= {value} ORDER BY due_at LIMIT {value}) AS refunds_due"
                 " ORDER BY 4 LIMIT {value}",
                 at,
+                limit,
                 at,
+                limit,
                 limit,
             )
             return [
