@@ -39,6 +39,7 @@ class DeclineReason(StrEnum):
     CANCELED_BY_CUSTOMER = "canceled_by_customer"
     PIN_REQUIRED = "pin_required"
     EXPIRED = "expired"
+    CANCELED = "canceled"
     NOT_REFUNDABLE = "not_refundable"
     OTHER = "other"
 
@@ -157,6 +158,8 @@ class AuthorizeRequest:
     """What `Opened` gave, once stored; None on the first step."""
     off_session: bool = False
     """True for a payment the merchant starts without the customer."""
+    authenticate: bool = False
+    """True: the bank wants strong customer authentication, so it is asked for outright (a step-up)."""
     customer_id: str | None = None
     return_url: str | None = None
     description: str | None = None
@@ -182,8 +185,11 @@ class VoidRequest:
     attempt_id: AttemptId
     payment_id: PaymentId
     authorization_reference: str
+    """Empty where it was never learnt: then it is canceled by `canceled_attempt_id`, where the gateway can."""
     amount: Money
     """What is expected to be let go; echoed by `Approved`."""
+    canceled_attempt_id: AttemptId | None = None
+    """Our own name for what is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +217,8 @@ class LookupRequest:
     """The gateway's own id of the operation, if we ever learnt it."""
     parent_reference: str | None
     """For a capture, void or refund: the id of the authorization or capture it acts on."""
+    customer_brought: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the customer's browser brought back from the bank; some gateways complete the payment only with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +236,10 @@ class Capabilities:
     """After this long a call of ours cannot still be running here; the attempt's lease is longer."""
     partial_capture: bool
     multiple_capture: bool
+    can_be_asked: bool = True
+    """False: a look-up never tells how an operation ended, only the gateway's signed callbacks do."""
+    refunds_by_capture: bool = False
+    """True: a refund names one capture, and cannot give back more than that one took."""
 
 
 class Gateway(Protocol):
@@ -260,7 +272,12 @@ class Gateway(Protocol):
         ...
 
     async def lookup(self, request: LookupRequest) -> Outcome | Absent:
-        """Tell what became of an attempt. A search that may lag is never `Absent` proof: say `Unknown`."""
+        """Tell what has become of an attempt by now. A search that may lag is never `Absent` proof: say `Unknown`.
+
+        It may be asked of an operation that ended long ago, too, for what has happened since: a hold that was let go
+        is `Declined` as `EXPIRED` or `CANCELED`, a capture or refund that came back is `Declined`. What it led to
+        does not undo it: an authorization that was captured stays `Approved`.
+        """
         ...
 
     async def close(self) -> None:

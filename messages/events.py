@@ -43,6 +43,7 @@ class FailureReason(StrEnum):
     CANCELED_BY_CUSTOMER = "canceled_by_customer"
     PIN_REQUIRED = "pin_required"
     EXPIRED = "expired"
+    CANCELED = "canceled"
     NOT_REFUNDABLE = "not_refundable"
     OTHER = "other"
     ORDER_ALREADY_PAID = "order_already_paid"
