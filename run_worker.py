@@ -13,7 +13,9 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +27,7 @@ from consumers.calls import Calls
 from consumers.cycle import Cycle, Limits
 from consumers.delivery import BusRefused
 from consumers.topology import WORK_QUEUES
+from gateways.notice import Reader
 from gateways.protocol import Gateway
 from gateways.sandbox import SandboxGateway
 from handlers.decision import Policy
@@ -108,6 +111,7 @@ def run(settings: Settings) -> None:
         policy=make_policy(settings, gateways),
         clock=lambda: datetime.now(UTC),
         limits=make_limits(settings),
+        readers=open_readers(gateways),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cycle.stop())
@@ -150,6 +154,15 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
             f"there is {', '.join(sorted(gateways)) or 'no gateway at all'}"
         )
     return gateways
+
+
+def open_readers(gateways: Iterable[str]) -> dict[str, Reader]:
+    """Take those that read the callbacks of the gateways there are."""
+    readers: dict[str, Reader] = {}
+    for name in gateways:
+        if name != "sandbox":  # it tells us nothing unasked
+            readers[name] = import_module(f"gateways.{name}_webhooks").read
+    return readers
 
 
 def open_adyen(adyen: AdyenSettings) -> Gateway:
@@ -214,6 +227,13 @@ def make_policy(settings: Settings, gateways: dict[str, Gateway]) -> Policy:
         action_time=timedelta(seconds=worker.action_time_s),
         refund_patience=timedelta(seconds=worker.refund_patience_s),
         refund_poll=timedelta(seconds=worker.refund_poll_s),
+        refund_resends=worker.refund_resends,
+        refund_resend_delay=timedelta(seconds=worker.refund_resend_delay_s),
+        expiry_warning=timedelta(seconds=worker.expiry_warning_s),
+        hold_lasts=timedelta(seconds=worker.hold_lasts_s),
+        late_grace=timedelta(seconds=worker.late_grace_s),
+        callback_patience=timedelta(seconds=worker.callback_patience_s),
+        callback_poll=timedelta(seconds=worker.callback_poll_s),
     )
 
 

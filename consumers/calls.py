@@ -17,6 +17,7 @@ import structlog
 from gateways.protocol import (
     Absent,
     AuthorizeRequest,
+    CaptureRequest,
     Gateway,
     LookupRequest,
     Opened,
@@ -52,6 +53,11 @@ class Calls:
     def on_news(self, wake: Callable[[], None]) -> None:
         """Call `wake`, from the calls' thread, whenever an answer is there to be taken."""
         self._wake = wake
+
+    @property
+    def unwell(self) -> frozenset[str]:
+        """Gateways whose circuit is open."""
+        return frozenset()
 
     @property
     def in_flight(self) -> int:
@@ -140,6 +146,8 @@ async def _ask(gateway: Gateway, call: Call) -> Outcome | Opened | Absent:
     match request:
         case AuthorizeRequest():
             return await gateway.authorize(request)
+        case CaptureRequest():
+            return await gateway.capture(request)
         case VoidRequest():
             return await gateway.void(request)
         case RefundRequest():

@@ -7,8 +7,8 @@ cheap ones; there is no timer to tune. What a crash leaves at each arrow is told
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -16,9 +16,11 @@ import structlog
 
 from consumers.calls import Calls
 from consumers.delivery import Bus, BusDown, Delivery, Outgoing
-from consumers.inbound import Command, Dead, Rejected, read
+from consumers.inbound import Callback, Command, Dead, Rejected, read
+from consumers.notices import from_json
 from consumers.outbound import DeadLetterReceipt, EventKey, EventReceipt, dead_letter, event_message
-from consumers.turn import Result, Work, run_turn
+from consumers.turn import Result, Told, Work, run_turn
+from gateways.notice import Reader
 from handlers.decision import Policy, TimerDue
 from ledger.ledger import Conflict, Ledger, LedgerDown, NotMigrated
 from ledger.records import OutboxEvent
@@ -72,6 +74,7 @@ class Cycle:
         policy: Policy,
         clock: Callable[[], datetime],
         limits: Limits,
+        readers: Mapping[str, Reader] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -82,6 +85,7 @@ class Cycle:
         self._policy = policy
         self._clock = clock
         self._limits = limits
+        self._readers = readers or {}
         self._monotonic = monotonic
         self._sleep = sleep
         self._stopping = False
@@ -148,9 +152,13 @@ class Cycle:
     def _take_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         dead: list[Outgoing] = []
         for delivery in deliveries:
-            match read(delivery):
+            match read(delivery, self._readers):
                 case Command(asked=asked):
                     self._work.append(Work(happening=asked, delivery=delivery))
+                case Callback(notices=notices, not_understood=words):
+                    self._work.append(
+                        Work(happening=Told(notices=notices), delivery=delivery, not_understood=words)
+                    )
                 case Rejected(why=why):
                     self._work.append(Work(happening=why, delivery=delivery))
                 case Dead(why=why):
@@ -200,15 +208,25 @@ class Cycle:
         try:
             # What is shunned is still due, and first in line: it must not crowd out all the others.
             due = self._ledger.due(now=self._clock(), limit=room + len(self._shunned))
+            waiting = self._ledger.waiting_callbacks(now=self._clock(), limit=room)
         except LedgerDown as error:
             self._lose_ledger(error)
             return
         timers = (
-            TimerDue(payment_id=row.payment_id, attempt_id=row.attempt_id, refund_id=row.refund_id)
+            TimerDue(
+                payment_id=row.payment_id,
+                attempt_id=row.attempt_id,
+                # An attempt's timer is the attempt's, whatever it belongs to.
+                capture_id=row.capture_id if row.attempt_id is None else None,
+                refund_id=row.refund_id,
+            )
             for row in due
         )
         healthy = (timer for timer in timers if timer not in self._shunned)
         self._work.extend(Work(happening=timer) for timer in islice(healthy, room))
+        self._work.extend(
+            Work(happening=Told(notices=(from_json(row.notice),), since=row.received_at)) for row in waiting
+        )
 
     @property
     def _marks_are_due(self) -> bool:
@@ -254,7 +272,12 @@ class Cycle:
         for tried in range(1, tries + 1):
             try:
                 result = run_turn(
-                    self._ledger, work, policy=self._policy, now=self._clock(), confirmed=confirmed, ours=ours
+                    self._ledger,
+                    work,
+                    policy=replace(self._policy, unwell=self._calls.unwell),
+                    now=self._clock(),
+                    confirmed=confirmed,
+                    ours=ours,
                 )
                 break
             except Conflict:
@@ -271,10 +294,28 @@ class Cycle:
         """What a commit allows: call, publish, ack. If we die before any of it, the rows bring it back."""
         for payment_id in result.attention:
             log.warning("payment_needs_a_person", payment_id=payment_id)
+        for gateway, notice_id in result.unmatched:
+            log.warning("callback_matches_nothing", gateway=gateway, notice_id=notice_id)
         self._calls.start(result.calls)
         self._publish([event_message(event) for event in result.events])
+        self._publish(
+            [
+                self._dead_letter(
+                    item.delivery,
+                    reason="not_understood",
+                    detail=f"authentic, and nothing we act upon: {item.not_understood}",
+                    at=None,
+                    attempts=1,
+                    origin=item.not_understood,
+                )
+                for item in work
+                if item.delivery is not None and item.not_understood is not None
+            ]
+        )
         try:
-            self._bus.ack(item.delivery for item in work if item.delivery is not None)
+            self._bus.ack(
+                item.delivery for item in work if item.delivery is not None and item.not_understood is None
+            )
         except BusDown as error:
             self._lose_bus(error)
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from consumers.delivery import Delivery
+from consumers.topology import GATEWAY_CALLBACKS
+from gateways.notice import Notice, NotUnderstood, Reader
 from handlers.decision import Asked
+from messages.callbacks import GatewayCallbackReceived
 from messages.envelope import Sender, Unreadable, read_command
+from messages.events import RejectionReason
 
 _MAX_NAME = 255
 """Characters of a name that we hand on; RabbitMQ carries no longer ones as properties (AMQP 0-9-1, 4.2.5.3)."""
@@ -19,6 +26,17 @@ class Command:
 
     delivery: Delivery
     asked: Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A gateway's callback that could be read."""
+
+    delivery: Delivery
+    notices: tuple[Notice, ...]
+    """What we act upon."""
+    not_understood: str | None
+    """The gateway's words for what else it says; kept as a dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +55,10 @@ class Dead:
     why: Unreadable
 
 
-def read(delivery: Delivery) -> Command | Rejected | Dead:
-    """Read a delivery; never raises."""
+def read(delivery: Delivery, readers: Mapping[str, Reader]) -> Command | Callback | Rejected | Dead:
+    """Read a delivery; never raises. `readers` read the callbacks of the gateways there are."""
+    if delivery.queue == GATEWAY_CALLBACKS:
+        return _read_callback(delivery, readers)
     try:
         envelope = read_command(
             content_type=delivery.content_type, headers=delivery.headers, body=delivery.body
@@ -57,6 +77,32 @@ def read(delivery: Delivery) -> Command | Rejected | Dead:
         body=body,
     )
     return Command(delivery=delivery, asked=asked)
+
+
+def _read_callback(delivery: Delivery, readers: Mapping[str, Reader]) -> Callback | Dead:
+    """Only our own ingestor publishes here: what cannot be read is for a person, there is no sender to tell."""
+    if delivery.type != GatewayCallbackReceived.__name__:
+        return _dead(delivery, RejectionReason.UNKNOWN_TYPE, "only callbacks belong here", "type")
+    try:
+        callback = GatewayCallbackReceived.model_validate_json(delivery.body)
+    except ValidationError as error:
+        at = ".".join(str(part) for part in error.errors()[0]["loc"]) or None
+        return _dead(delivery, RejectionReason.UNREADABLE, "not a callback as the ingestor writes it", at)
+    reader = readers.get(callback.gateway)
+    if reader is None:
+        text = f"this worker does not serve {callback.gateway}: configure it, and requeue this"
+        return _dead(delivery, RejectionReason.INVALID_FIELD, text, "gateway")
+    try:
+        notices = reader(callback.content)
+    except NotUnderstood as why:
+        return _dead(delivery, RejectionReason.UNREADABLE, str(why), "body")
+    acted_upon = tuple(notice for notice in notices if notice.operation is not None)
+    others = sorted({notice.event for notice in notices if notice.operation is None})
+    return Callback(delivery=delivery, notices=acted_upon, not_understood=", ".join(others) or None)
+
+
+def _dead(delivery: Delivery, reason: RejectionReason, text: str, at: str | None) -> Dead:
+    return Dead(delivery=delivery, why=Unreadable(reason, text, at=at, sender=Sender()))
 
 
 def _can_be_told(sender: Sender) -> bool:

@@ -4,11 +4,13 @@ Asks; `adyen_answers` says what the answers mean. Idempotency keys are attempt i
 Adyen keeps for us, so that whatever it reports can be told by our own name.
 
 Adyen cannot be asked what became of a call. Captures, cancellations and refunds are answered `Pending`: the
-truth comes by webhook. A payment of unknown outcome is settled by one of three:
+truth comes by webhook (`adyen_webhooks`). A payment of unknown outcome is settled by one of three:
 
 - the same call under the same key, within the replay window: Adyen gives the first answer once more;
 - the AUTHORISATION webhook, whose `merchantReference` is the attempt id;
-- `void` with the attempt id for a reference: a technical cancel, which needs no reference of Adyen's.
+- `void` without a reference of Adyen's: a technical cancel, which goes by the attempt id.
+
+A payment that waits for its customer ends when what the customer brought back is handed in: see `lookup`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -28,13 +31,16 @@ import Adyen
 from gateways import adyen_answers as answers
 from gateways.adyen_codes import REFUND_REASONS
 from gateways.adyen_http import PooledTransport
+from gateways.adyen_references import is_ours, payment_of, void_called
 from gateways.exponents import ADYEN_UNITS, NotExpressible
 from gateways.protocol import (
+    Approved,
     AuthorizeRequest,
     Capabilities,
     CaptureRequest,
     LookupRequest,
     NotSent,
+    Operation,
     Outcome,
     RefundRequest,
     Unknown,
@@ -53,6 +59,20 @@ _NO_CUSTOMER_URL = "https://no-customer.invalid/"
 
 _KEYS_REMEMBERED = 50_000
 
+_BROUGHT = frozenset(
+    {
+        "redirectResult",
+        "threeDSResult",
+        "payload",
+        "MD",
+        "PaRes",
+        "threeds2.fingerprint",
+        "threeds2.challengeResult",
+    }
+)
+"""What a customer may bring back from a bank (Checkout v72, PaymentCompletionDetails); the rest of the return
+address' query is the shop's own, and Adyen would refuse it."""
+
 _PSP_REFERENCE = re.compile(r"[A-Za-z0-9]{8,32}")
 """16 characters as a rule; it becomes part of a URL."""
 
@@ -70,10 +90,12 @@ class AdyenGateway:
         connect_timeout_s: float = 5,
         read_timeout_s: float = 30,
         max_connections: int = 100,
+        hold_lasts: timedelta | None = None,
     ) -> None:
         """Prepare the client; nothing is sent. Waiting for a free connection counts as connecting.
 
-        Without `live_endpoint_prefix` calls go to Adyen's test platform, where no money moves.
+        Without `live_endpoint_prefix` calls go to Adyen's test platform, where no money moves. `hold_lasts` is what
+        was agreed for the account: Adyen never tells when a hold lapses, only that it has.
 
         Raises:
             ValueError: if the key is no header value, or both a base URL and a live prefix are given.
@@ -83,6 +105,7 @@ class AdyenGateway:
         if base_url and live_endpoint_prefix:
             raise ValueError("a base URL is for a simulator, a live endpoint prefix for Adyen itself")
         self._merchant_account = merchant_account
+        self._hold_lasts = hold_lasts
         self._transport = PooledTransport(
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
@@ -107,6 +130,7 @@ class AdyenGateway:
             call_time_limit=timedelta(seconds=self._limit_s),
             partial_capture=True,
             multiple_capture=False,
+            can_be_asked=False,
         )
 
     @property
@@ -132,16 +156,19 @@ class AdyenGateway:
         """Hold money, or take it: Adyen captures by itself what is not to be captured by hand."""
         if request.return_url is None and not request.off_session:
             return NotSent(detail="a customer who is redirected needs a return_url", retryable=False)
+        if request.authenticate and request.off_session:
+            return NotSent(detail="nobody is there to be authenticated", retryable=False)
         try:
             body = self._payment(request)
         except NotExpressible as error:
             return NotSent(detail=str(error), retryable=False)
-        return await self._ask(
+        outcome = await self._ask(
             self._payments.payments,
             body,
             request.attempt_id,
             lambda said: answers.read_payment(said, request.amount, request.attempt_id),
         )
+        return outcome if request.capture else self._with_end(outcome)
 
     def _payment(self, request: AuthorizeRequest) -> dict[str, object]:
         body: dict[str, object] = {
@@ -162,12 +189,24 @@ class AdyenGateway:
             body["shopperReference"] = request.customer_id
         if request.statement_descriptor:
             body["shopperStatement"] = request.statement_descriptor
+        if request.authenticate:
+            # By a link: the bank's own pages in the browser need to know more of it than we do.
+            body["authenticationData"] = {
+                "attemptAuthentication": "always",
+                "threeDSRequestData": {"nativeThreeDS": "disabled"},
+            }
         return body
+
+    def _with_end(self, outcome: Outcome) -> Outcome:
+        """Say when a hold lapses, if that was agreed; a repeated answer is counted anew."""
+        if isinstance(outcome, Approved) and self._hold_lasts is not None:
+            return replace(outcome, capture_before=datetime.now(UTC) + self._hold_lasts)
+        return outcome
 
     # --- capture, void, refund -----------------------------------------------------------------------
 
     async def capture(self, request: CaptureRequest) -> Outcome:
-        """Ask for held money. The reference that comes back is the payment's: refunds are asked of it."""
+        """Ask for held money. The reference has the payment's in it: refunds are asked of that."""
         if not request.final:
             return NotSent(detail="a hold is captured once, so the capture must be final", retryable=False)
         try:
@@ -178,15 +217,15 @@ class AdyenGateway:
             self._modifications.capture_authorised_payment,
             body,
             request.attempt_id,
-            lambda said: answers.read_receipt(said, body, "paymentPspReference"),
+            lambda said: answers.read_capture_receipt(said, body),
             of=request.authorization_reference,
         )
 
     async def void(self, request: VoidRequest) -> Outcome:
-        """Ask to let a hold go; a reference of ours names a payment whose pspReference was never learnt."""
-        reference, body = request.authorization_reference, self._named(request.attempt_id)
-        is_ours = _is_ours(reference)
-        if is_ours:
+        """Ask to let a hold go; a payment whose pspReference was never learnt is named by our attempt id."""
+        reference = request.authorization_reference or request.canceled_attempt_id or ""
+        body = {**self._named(request.attempt_id), "reference": void_called(request.attempt_id)}
+        if technical := is_ours(reference):
             body["paymentReference"] = reference
             call = self._modifications.cancel_authorised_payment
         else:
@@ -195,8 +234,8 @@ class AdyenGateway:
             call,
             body,
             request.attempt_id,
-            lambda said: answers.read_receipt(said, body, "pspReference"),
-            of=None if is_ours else reference,
+            lambda said: answers.read_receipt(said, body),
+            of=None if technical else reference,
         )
 
     async def refund(self, request: RefundRequest) -> Outcome:
@@ -211,19 +250,30 @@ class AdyenGateway:
             self._modifications.refund_captured_payment,
             body,
             request.attempt_id,
-            lambda said: answers.read_receipt(said, body, "pspReference"),
-            of=request.capture_reference,
+            lambda said: answers.read_receipt(said, body),
+            of=payment_of(request.capture_reference),
         )
 
     # --- look-up -------------------------------------------------------------------------------------
 
     async def lookup(self, request: LookupRequest) -> Outcome:
-        """Say `Unknown`, always and without a call: Adyen has nothing that could be asked.
+        """Hand in what the customer brought back, and tell how the payment ended; without it, say `Unknown`.
 
-        Repeating the call under its key would tell, but would also make it if it never arrived: a look-up
-        must not move money. Never `Absent`: no trace was looked for.
+        Adyen has nothing that could be asked. Repeating the call under its key would tell, but would also make it
+        if it never arrived: a look-up must not move money. Never `Absent`: no trace was looked for.
         """
-        return Unknown(detail="Adyen tells by webhook, it cannot be asked", reference=request.reference)
+        details = {name: value for name, value in request.customer_brought.items() if name in _BROUGHT}
+        if not details:
+            return Unknown(detail="Adyen tells by webhook, it cannot be asked", reference=request.reference)
+        # A key of its own, as keys belong to the account and not to an endpoint: each thing brought is handed in once.
+        named = json.dumps([request.attempt_id, details], sort_keys=True)
+        key = hashlib.sha256(named.encode()).hexdigest()
+        try:
+            said = await self._carry(self._payments.payments_details, {"details": details}, key=key)
+            outcome = answers.read_details(said, request.amount, request.attempt_id)
+        except Exception as error:  # broad for the reason given in `_ask`
+            return answers.read_failed_details(error, request.reference)
+        return self._with_end(outcome) if request.operation is Operation.AUTHORIZE else outcome
 
     # --- asking --------------------------------------------------------------------------------------
 
@@ -246,13 +296,17 @@ class AdyenGateway:
             return Unknown(detail="this attempt was sent with another request before", reference=attempt_id)
         path = () if of is None else (of,)
         try:
-            async with asyncio.timeout(self._limit_s):
-                result = await self._transport.carry(call, body, *path, idempotency_key=_key(attempt_id))
-                return read(result.message)
+            return read(await self._carry(call, body, *path, key=_key(attempt_id)))
         except Exception as error:
             # Broad on purpose: besides its own errors the SDK lets AttributeError and the like escape when
             # an answer is not what it expects. The call was made, so that is an ending too.
             return answers.read_failure(error, attempt_id)
+
+    async def _carry(self, call: Callable[..., Any], *args: object, key: str) -> Any:
+        """What Adyen says, within the limit. Raises whatever the SDK makes of anything else."""
+        async with asyncio.timeout(self._limit_s):
+            result = await self._transport.carry(call, *args, idempotency_key=key)
+            return result.message
 
     def _binds(self, attempt_id: AttemptId, body: Mapping[str, object], of: str | None) -> bool:
         """Whether this is the request that the key was used for before, as far as this process remembers."""
@@ -271,11 +325,6 @@ def _written(money: Money) -> dict[str, object]:
 def _key(attempt_id: AttemptId) -> str:
     """Our id, or the 64 digits of its SHA-256 where it is longer than Adyen takes."""
     return attempt_id if len(attempt_id) <= _MAX_KEY else hashlib.sha256(attempt_id.encode()).hexdigest()
-
-
-def _is_ours(reference: str) -> bool:
-    """Whether it names an attempt of ours: those have a dot in them, Adyen's references never."""
-    return "." in reference
 
 
 def _metadata(request: AuthorizeRequest) -> dict[str, str]:

@@ -14,6 +14,7 @@ from Adyen import AdyenError
 
 from gateways.adyen_codes import LOST_OR_STOLEN, NEVER_AGAIN, NO_SUCH_TOKEN, REFUSAL_TABLE
 from gateways.adyen_http import LineBroke, never_left
+from gateways.adyen_references import of_capture
 from gateways.exponents import ADYEN_UNITS
 from gateways.protocol import (
     ActionRequired,
@@ -64,6 +65,16 @@ def read_payment(said: Mapping[str, Any], asked: Money, ours: str) -> Outcome:
             return Unknown(detail=f"the result code is {_word(code)}, unexpected here", reference=reference)
 
 
+def read_details(said: Mapping[str, Any], asked: Money, ours: str) -> Outcome:
+    """What the answer to POST /payments/details says.
+
+    It must name our payment: what the customer brought back may be that of another, cheaper one.
+    """
+    if said.get("merchantReference") != ours:
+        return Unknown(detail="what the customer brought back is of another payment", reference=ours)
+    return read_payment(said, asked, ours)
+
+
 def _authorised(said: Mapping[str, Any], asked: Money, reference: str) -> Outcome:
     # The amount is optional in the answer. Authorised means all that was asked, part of it has its own code.
     amount = _amount(said) if "amount" in said else asked
@@ -93,18 +104,28 @@ def _next_action(said: Mapping[str, Any]) -> NextAction:
 # --- captures, cancellations, refunds ----------------------------------------------------------------
 
 
-def read_receipt(said: Mapping[str, Any], sent: Mapping[str, Any], name: str) -> Outcome:
+def read_receipt(said: Mapping[str, Any], sent: Mapping[str, Any]) -> Outcome:
     """What the answer to a modification says: that it was received. How it ended, only a webhook tells.
 
-    `name` is the field that holds the reference to keep. A receipt for something else than was sent is an
-    earlier one under the same key, so nothing is known of what was sent now.
+    A receipt for something else than was sent is an earlier one under the same key, so nothing is known of what
+    was sent now.
     """
-    reference = said.get(name)
-    if said.get("status") != "received" or not isinstance(reference, str) or not reference:
+    reference = _psp(said)
+    if said.get("status") != "received" or reference is None:
         return Unknown(detail=f"the status is {_word(said.get('status'))}, unexpected here")
     if any(said.get(field, sent[field]) != sent[field] for field in ("reference", "amount") if field in sent):
         return Unknown(detail="the receipt is for another request", reference=reference)
     return Pending(reference=reference)
+
+
+def read_capture_receipt(said: Mapping[str, Any], sent: Mapping[str, Any]) -> Outcome:
+    """As `read_receipt`, and whose capture it is, as refunds are asked of the payment."""
+    payment, outcome = said.get("paymentPspReference"), read_receipt(said, sent)
+    if not isinstance(outcome, Pending):
+        return outcome
+    if not isinstance(payment, str) or not payment:
+        return Unknown(detail="a capture of no payment", reference=outcome.reference)
+    return Pending(reference=of_capture(payment, outcome.reference))
 
 
 # --- failures ----------------------------------------------------------------------------------------
@@ -129,6 +150,16 @@ def read_failure(error: Exception, ours: str) -> Outcome:
             return Unknown(detail="no whole answer in time", reference=ours)
         case _:
             return Unknown(detail=f"the answer cannot be read ({type(error).__name__})", reference=ours)
+
+
+def read_failed_details(error: Exception, reference: str | None) -> Outcome:
+    """What is true when handing in failed: nothing new. The payment was made before, and may have ended since."""
+    match error:
+        case AdyenError():
+            detail = _described(error)
+        case _:
+            detail = f"not handed in ({type(error.__cause__ or error).__name__})"
+    return Unknown(detail=detail, reference=reference)
 
 
 def _read_error(error: AdyenError, ours: str) -> Outcome:

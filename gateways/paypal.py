@@ -91,6 +91,7 @@ class PaypalGateway:
             call_time_limit=timedelta(seconds=self._limit_s),
             partial_capture=True,
             multiple_capture=True,
+            refunds_by_capture=True,
         )
 
     @property
@@ -114,6 +115,10 @@ class PaypalGateway:
         method = Method.named_by(request.token)
         if method is None:
             return NotSent(detail="the token is no vault id of PayPal's", retryable=False)
+        if request.authenticate and method.kind == "card" and (request.off_session or not request.return_url):
+            return NotSent(
+                detail="a cardholder who is to be asked must be there, and come back", retryable=False
+            )
         if request.reference is None:
             ending = await self._guarded(self._open(request, method), None)
             if isinstance(ending, Unknown):
@@ -226,7 +231,7 @@ class PaypalGateway:
         return answers.read_refusal(answer, CAPTURE_ISSUES, None)
 
     async def void(self, request: VoidRequest) -> Outcome:
-        """Let a hold go, or mark an unpaid order as called off; what was taken or is gone already is Declined."""
+        """Let go a hold or what is left of it, or mark an unpaid order as called off; else Declined."""
         reference = Reference.parse(request.authorization_reference)
         match reference:
             case Reference(kind="authorization"):
@@ -235,6 +240,11 @@ class PaypalGateway:
                 return await self._guarded(self._call_off(request, reference), reference)
             case Reference(kind="capture"):
                 return not_voidable("captured", reference)
+            case None if not request.authorization_reference:
+                # No order of it was ever stored, and an order that is not stored is never paid.
+                return Approved(
+                    reference=request.canceled_attempt_id or request.attempt_id, amount=request.amount
+                )
             case _:
                 return NotSent(detail="the reference is nothing of PayPal's to let go", retryable=False)
 
@@ -258,6 +268,8 @@ class PaypalGateway:
             return await self._void(request, hold, order)
         if first_payment(body, "captures") is not None:
             return not_voidable("captured", order)
+        if dig(body, "status") == "VOIDED":
+            return not_voidable("order_VOIDED", order, DeclineReason.CANCELED)
         if not answers.is_open(body):
             return NotSent(detail="the order is in a state unheard of", retryable=True)
         if (earlier := answers.called_off_by(body)) is not None and earlier != request.attempt_id:

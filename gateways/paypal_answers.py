@@ -99,15 +99,18 @@ def read_order(order: object, reference: Reference, operation: Operation) -> Out
     else:
         payment = dig(order, "purchase_units", 0, "payments", "authorizations", 0)
         if payment is not None:
-            return read_authorization(payment, reference)
+            return _read_hold_of(order, payment, reference)
     if called_off_by(order) is not None:
-        return Declined(
-            reason=DeclineReason.OTHER,
-            firmness=Firmness.HARD,
-            code="order_called_off",
-            reference=str(reference),
-        )
+        return _canceled("order_called_off", reference)
     return _read_unpaid(order, reference)
+
+
+def _read_hold_of(order: object, hold: object, reference: Reference) -> Outcome:
+    """The hold an order lists. One that was taken from before it was let go did come about, whoever took it."""
+    own = Reference.of("authorization", hold)
+    if dig(hold, "status") == "VOIDED" and own is not None and any(map(_is_live, captures_of(order))):
+        return Approved(reference=str(own), amount=_amount(hold), capture_before=_ends_at(hold))
+    return read_authorization(hold, reference)
 
 
 def _read_unpaid(order: object, reference: Reference) -> Outcome | Absent | Ready:
@@ -129,6 +132,8 @@ def _read_unpaid(order: object, reference: Reference) -> Outcome | Absent | Read
             return action_required(order, reference)
         case "CREATED" | "SAVED":
             return Absent(detail="the order was not paid", reference=str(reference))
+        case "VOIDED":
+            return _canceled("order_VOIDED", reference)
         case status:
             return _unheard_of("order", status, reference)
 
@@ -185,13 +190,13 @@ def read_authorization(authorization: object, reference: Reference) -> Outcome:
     own = Reference.of("authorization", authorization)
     match dig(authorization, "status"):
         case "CREATED" | "CAPTURED" | "PARTIALLY_CAPTURED" if own is not None:
-            ends_at = _time(dig(authorization, "expiration_time"))
+            ends_at = _ends_at(authorization)
             return Approved(reference=str(own), amount=_amount(authorization), capture_before=ends_at)
         case "PENDING":
             return Pending(reference=str(reference))
         case "DENIED":
             return _declined(authorization, "authorization_DENIED", reference)
-        case "VOIDED":
+        case "VOIDED" | "EXPIRED":
             return voided(authorization, reference)
         case status:
             return _unheard_of("authorization", status, reference)
@@ -199,11 +204,16 @@ def read_authorization(authorization: object, reference: Reference) -> Outcome:
 
 def voided(authorization: object, reference: Reference) -> Declined:
     """Why a hold is gone: PayPal calls one that ran out VOIDED, too, and it then changed when it ended."""
-    ended_at, changed_at = (_time(dig(authorization, name)) for name in ("expiration_time", "update_time"))
+    status, ended_at = dig(authorization, "status"), _ends_at(authorization)
+    changed_at = _time(dig(authorization, "update_time"))
     ran_out = ended_at is not None and changed_at is not None and changed_at >= ended_at
-    reason = DeclineReason.EXPIRED if ran_out else DeclineReason.OTHER
+    if not ran_out and status != "EXPIRED":
+        return _canceled("authorization_VOIDED", reference)
     return Declined(
-        reason=reason, firmness=Firmness.HARD, code="authorization_VOIDED", reference=str(reference)
+        reason=DeclineReason.EXPIRED,
+        firmness=Firmness.HARD,
+        code=f"authorization_{_word(status)}",
+        reference=str(reference),
     )
 
 
@@ -216,7 +226,8 @@ def read_capture(capture: object, reference: Reference | None = None) -> Outcome
             return Approved(reference=str(own), amount=_amount(capture))
         case "PENDING" if known is not None:
             return Pending(reference=str(known))
-        case "DECLINED" | "FAILED" as status:
+        case "DECLINED" | "FAILED" | "REVERSED" as status:
+            # The last is not in PayPal's files, which name an event for it: the money was taken back.
             return _declined(capture, f"capture_{status}", known)
         case status:
             return _unheard_of("capture", status, known)
@@ -237,9 +248,13 @@ def captured_by_others(order: object, attempt_id: str, currency: str) -> Money:
     """How much of a hold other attempts have taken. Raises NotExpressible."""
     taken = Money(0, currency)
     for capture in captures_of(order):
-        if dig(capture, "invoice_id") != attempt_id and dig(capture, "status") not in ("DECLINED", "FAILED"):
+        if dig(capture, "invoice_id") != attempt_id and _is_live(capture):
             taken += _amount(capture)
     return taken
+
+
+def _is_live(capture: object) -> bool:
+    return dig(capture, "status") not in ("DECLINED", "FAILED")
 
 
 def held_amount(authorization: object) -> Money:
@@ -315,6 +330,17 @@ def described(answer: Answer) -> str:
     if answer.debug_id:
         parts.append(_word(answer.debug_id))
     return " ".join(parts)
+
+
+def _canceled(code: str, reference: Reference) -> Declined:
+    """Given up before its time, by us or by somebody in PayPal's pages."""
+    return Declined(
+        reason=DeclineReason.CANCELED, firmness=Firmness.HARD, code=code, reference=str(reference)
+    )
+
+
+def _ends_at(authorization: object) -> datetime | None:
+    return _time(dig(authorization, "expiration_time"))
 
 
 def _declined(payment: object, status: str, reference: Reference | None) -> Declined:

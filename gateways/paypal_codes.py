@@ -62,7 +62,8 @@ CAPTURE_ISSUES: Verdicts = {
     **PAYMENT_ISSUES,
     **_verdicts(
         (DeclineReason.EXPIRED, HARD, "AUTHORIZATION_EXPIRED"),
-        (DeclineReason.OTHER, HARD, "AUTHORIZATION_VOIDED AUTHORIZATION_DENIED"),
+        (DeclineReason.CANCELED, HARD, "AUTHORIZATION_VOIDED"),
+        (DeclineReason.OTHER, HARD, "AUTHORIZATION_DENIED"),
         (
             DeclineReason.LIMIT_OR_AMOUNT,
             HARD,
@@ -76,7 +77,8 @@ ALREADY_CAPTURED = frozenset({"AUTHORIZATION_ALREADY_CAPTURED", "DUPLICATE_INVOI
 """The hold, or the attempt's own invoice id, is used up: whether by this attempt, the order's captures tell."""
 
 VOID_ISSUES: Verdicts = _verdicts(
-    (DeclineReason.OTHER, HARD, "PREVIOUSLY_CAPTURED PREVIOUSLY_VOIDED CANNOT_BE_VOIDED"),
+    (DeclineReason.CANCELED, HARD, "PREVIOUSLY_VOIDED"),
+    (DeclineReason.OTHER, HARD, "PREVIOUSLY_CAPTURED CANNOT_BE_VOIDED"),
 )
 """Issues that are a no to letting a hold go."""
 

@@ -72,6 +72,8 @@ class Lookups:
                 return await self.find_capture(parent, request.attempt_id)
             case Operation.VOID if parent:
                 return await self._void(request, parent)
+            case Operation.VOID if not request.parent_reference:
+                return Absent(detail="there was nothing to let go")
             case Operation.REFUND if own and own.kind == "refund":
                 return answers.read_refund(await self.read(own))
             case Operation.REFUND if parent and parent.kind == "capture":
@@ -100,7 +102,7 @@ class Lookups:
         capture = answers.capture_by(await self.order_of(authorization), attempt_id)
         if capture is not None:
             return answers.read_capture(capture)
-        if dig(authorization, "status") == "VOIDED":
+        if dig(authorization, "status") in ("VOIDED", "EXPIRED"):
             return answers.voided(authorization, hold)
         return Absent(detail="the order has no capture of this attempt")
 
@@ -108,7 +110,7 @@ class Lookups:
         let_go = Approved(reference=str(parent), amount=request.amount)
         body = await self.read(parent)
         if parent.kind == "order" and (hold := first_payment(body, "authorizations")) is None:
-            if answers.called_off_by(body) == request.attempt_id:
+            if answers.called_off_by(body) == request.attempt_id or dig(body, "status") == "VOIDED":
                 return let_go
             if first_payment(body, "captures") is not None or answers.called_off_by(body) is not None:
                 return not_voidable("order_completed_or_called_off", parent)
@@ -117,7 +119,7 @@ class Lookups:
             return Absent(detail="the order was not called off", reference=str(parent))
         status = dig(hold if parent.kind == "order" else body, "status")
         match status:
-            case "VOIDED":
+            case "VOIDED" | "EXPIRED":
                 return let_go
             case "CREATED" | "PENDING" | "PARTIALLY_CAPTURED":
                 return Absent(detail="the hold was not let go", reference=str(parent))
@@ -160,6 +162,6 @@ def unpaid(order: Reference) -> Unknown:
     return Unknown(detail="the answer says the order is not paid", reference=str(order))
 
 
-def not_voidable(code: str, reference: Reference) -> Declined:
+def not_voidable(code: str, reference: Reference, reason: DeclineReason = DeclineReason.OTHER) -> Declined:
     """What was taken, or is gone already, cannot be let go."""
-    return Declined(reason=DeclineReason.OTHER, firmness=Firmness.HARD, code=code, reference=str(reference))
+    return Declined(reason=reason, firmness=Firmness.HARD, code=code, reference=str(reference))

@@ -48,13 +48,16 @@ class Method:
         initiator = "MERCHANT" if request.off_session else "CUSTOMER"
         saved["stored_credential"] = {"payment_initiator": initiator, "usage": "SUBSEQUENT"}
         if self.kind == "paypal":
+            if request.off_session:
+                saved["stored_credential"]["usage_pattern"] = "UNSCHEDULED_PREPAID"
             return {"paypal": {**saved, **({"experience_context": page} if page else {})}}
         kind = "UNSCHEDULED" if request.off_session else "ONE_TIME"
         saved["stored_credential"]["payment_type"] = kind
         if page:
             # Without a page to come back to, the cardholder could not be asked.
+            verification = "SCA_ALWAYS" if request.authenticate else "SCA_WHEN_REQUIRED"
             saved |= {
-                "attributes": {"verification": {"method": "SCA_WHEN_REQUIRED"}},
+                "attributes": {"verification": {"method": verification}},
                 "experience_context": page,
             }
         return {"card": saved}

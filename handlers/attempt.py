@@ -24,6 +24,7 @@ from gateways.protocol import (
 from handlers.decision import Policy, stretched
 from ledger.states import Attempt, AttemptState
 from messages.events import FailureReason
+from messages.operation import Operation
 
 Ask = Literal["operation", "lookup"]
 
@@ -74,13 +75,24 @@ def when_due(attempt: Attempt, policy: Policy, now: datetime) -> Step:
         case AttemptState.SENT:
             # Its worker died, or lost the answer. Within the replay window the same key is safe to send again.
             lost = replace(attempt, doubtful=True)
-            if _may_send_again(lost, policy, now):
+            if may_send_again(lost, policy, now):
                 return send(lost, policy, now)
             return look_up(replace(lost, state=AttemptState.UNKNOWN), policy, now)
+        case AttemptState.UNKNOWN if not policy.gateways[attempt.gateway].can_be_asked:
+            if may_send_again(attempt, policy, now):
+                return send(attempt, policy, now)
+            return look_up(attempt, policy, now)
         case AttemptState.UNKNOWN | AttemptState.PENDING | AttemptState.ACTION_REQUIRED:
             return look_up(attempt, policy, now)
-        case AttemptState.SUCCEEDED | AttemptState.DECLINED | AttemptState.FAILED | AttemptState.CANCELED:
-            return Step(attempt=attempt)
+        case (
+            AttemptState.SUCCEEDED
+            | AttemptState.DECLINED
+            | AttemptState.FAILED
+            | AttemptState.CANCELED
+            | AttemptState.REVERSED
+        ):
+            # It has ended, and something made us doubt that this is still so.
+            return look_up(attempt, policy, now)
         case _:
             assert_never(attempt.state)
 
@@ -106,7 +118,7 @@ def when_answered(
             reference = answer.reference or attempt.reference
             soft = firmness is not Firmness.HARD
             ended = replace(attempt, reference=reference, reason=reason.value, code=code, soft=soft)
-            return Step(attempt=_closed(ended, AttemptState.DECLINED, now))
+            return Step(attempt=closed(ended, AttemptState.DECLINED, now))
         case NotSent():
             return _not_sent(attempt, answer, is_lookup=is_lookup, policy=policy, now=now)
         case Unknown(detail=detail, reference=reference):
@@ -118,6 +130,11 @@ def when_answered(
             return _absent(attempt, detail, policy, now)
         case _:
             assert_never(answer)
+
+
+def closed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
+    """End it."""
+    return replace(attempt, state=state, due_at=None, updated_at=now)
 
 
 def in_doubt(attempt: Attempt, detail: str, policy: Policy, now: datetime) -> Attempt:
@@ -135,7 +152,11 @@ def _approved(attempt: Attempt, answer: Approved, policy: Policy, now: datetime)
         text = f"the gateway says {answer.amount}, asked was {attempt.money()}"
         doubted = in_doubt(replace(learnt, absent_since=None), text, policy, now)
         return Step(attempt=doubted, contradiction=text)
-    return Step(attempt=_closed(learnt, AttemptState.SUCCEEDED, now))
+    done = closed(replace(learnt, absent_since=None), AttemptState.SUCCEEDED, now)
+    if attempt.operation is Operation.AUTHORIZE:
+        lapses_at = answer.capture_before or now + policy.hold_lasts
+        done = replace(done, capture_before=lapses_at, due_at=max(lapses_at - policy.expiry_warning, now))
+    return Step(attempt=done)
 
 
 def _not_sent(attempt: Attempt, answer: NotSent, *, is_lookup: bool, policy: Policy, now: datetime) -> Step:
@@ -152,27 +173,28 @@ def _not_sent(attempt: Attempt, answer: NotSent, *, is_lookup: bool, policy: Pol
         return Step(attempt=again)
     reason = FailureReason.GATEWAY_UNAVAILABLE if answer.retryable else FailureReason.REFUSED_BY_GATEWAY
     failed = replace(attempt, reason=reason.value, detail=answer.detail)
-    return Step(attempt=_closed(failed, AttemptState.FAILED, now))
+    return Step(attempt=closed(failed, AttemptState.FAILED, now))
 
 
 def _absent(attempt: Attempt, detail: str, policy: Policy, now: datetime) -> Step:
     if attempt.state is not AttemptState.UNKNOWN:
         # It was accepted once, and now there is no trace of it: nobody knows.
         attempt = replace(attempt, state=AttemptState.UNKNOWN, doubtful=True)
-    if _may_send_again(attempt, policy, now):
+    if may_send_again(attempt, policy, now):
         return send(attempt, policy, now)
     since = attempt.absent_since or now
     # When it was asked, not when the answer is read: an answer may have waited long for the database.
     if attempt.updated_at - since >= policy.absence_window:
         never = replace(attempt, reason=FailureReason.NEVER_EXECUTED.value, detail=detail)
-        return Step(attempt=_closed(never, AttemptState.FAILED, now))
+        return Step(attempt=closed(never, AttemptState.FAILED, now))
     # Look again as soon as a second absence would be proof, if the schedule would have it later.
     proof_at = since + policy.absence_window
     later = _later(replace(attempt, absent_since=since, detail=detail), policy, now)
     return Step(attempt=replace(later, due_at=min(proof_at, later.due_at or proof_at)))
 
 
-def _may_send_again(attempt: Attempt, policy: Policy, now: datetime) -> bool:
+def may_send_again(attempt: Attempt, policy: Policy, now: datetime) -> bool:
+    """Whether the gateway would still know the key, and answer a repeat as it answered the first call."""
     if attempt.tries >= policy.max_sends or attempt.sent_at is None:
         return False
     # The repeat must arrive inside the window, not merely leave inside it.
@@ -198,7 +220,3 @@ def _before_it_expires(attempt: Attempt, due_at: datetime, now: datetime) -> dat
     """The customer's time is over when it is over, whatever the schedule says."""
     expires_at = attempt.expires_at if attempt.state is AttemptState.ACTION_REQUIRED else None
     return min(due_at, expires_at) if expires_at is not None and expires_at > now else due_at
-
-
-def _closed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
-    return replace(attempt, state=state, due_at=None, updated_at=now)

@@ -9,21 +9,24 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
+from gateways.notice import Notice
 from gateways.protocol import (
     Absent,
     AuthorizeRequest,
     Capabilities,
+    CaptureRequest,
     LookupRequest,
     Opened,
     Outcome,
     RefundRequest,
     VoidRequest,
 )
+from handlers.routing import Rule
 from ledger.journals import Journal
-from ledger.states import Attempt, Payment, Refund
+from ledger.states import Attempt, Capture, Payment, Refund
 from messages.commands import Command
 from messages.events import CommandRejected, Event, PaymentEvent
-from messages.ids import AttemptId, PaymentId, RefundId
+from messages.ids import AttemptId, CaptureId, PaymentId, RefundId
 
 # --- what can happen to a payment --------------------------------------------------------------------------------
 
@@ -60,15 +63,26 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noticed:
+    """A gateway told us something about a payment of ours."""
+
+    payment_id: PaymentId
+    attempt_id: AttemptId | None
+    """The attempt it is about; None where only the payment could be told."""
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimerDue:
-    """The time has come to look at an attempt, or at a refund that waits for its payment, again."""
+    """The time has come to look again at an attempt, or at a capture or refund that waits for its payment."""
 
     payment_id: PaymentId
     attempt_id: AttemptId | None = None
+    capture_id: CaptureId | None = None
     refund_id: RefundId | None = None
 
 
-Happening = Asked | Answered | TimerDue
+Happening = Asked | Answered | Noticed | TimerDue
 
 # --- what is known, and by which rules ---------------------------------------------------------------------------
 
@@ -79,6 +93,7 @@ class Known:
 
     payment: Payment | None = None
     attempts: dict[AttemptId, Attempt] = field(default_factory=dict)
+    captures: dict[CaptureId, Capture] = field(default_factory=dict)
     refunds: dict[RefundId, Refund] = field(default_factory=dict)
     order_paid_by: PaymentId | None = None
     """Another payment of the same order that is under way or has succeeded."""
@@ -92,6 +107,10 @@ class Policy:
 
     default_gateway: str
     gateways: Mapping[str, Capabilities]
+    rules: tuple[Rule, ...] = ()
+    """Which gateway a payment goes to."""
+    unwell: frozenset[str] = frozenset()
+    """Gateways that are not to be tried first just now."""
     lease_margin: timedelta = timedelta(seconds=15)
     """Added to a gateway's call time limit: after both, the worker that made the call is taken for dead."""
     retry_delays: tuple[timedelta, ...] = tuple(timedelta(seconds=s) for s in (1, 5, 30, 120, 600))
@@ -115,7 +134,19 @@ class Policy:
     refund_patience: timedelta = timedelta(hours=24)
     """How long a refund waits for its payment to settle."""
     refund_poll: timedelta = timedelta(seconds=30)
-    """How often a waiting refund is looked at, should nothing wake it earlier."""
+    """How often a waiting capture or refund is looked at, should nothing wake it earlier."""
+    expiry_warning: timedelta = timedelta(hours=24)
+    """How long before a hold lapses that is announced."""
+    hold_lasts: timedelta = timedelta(days=7)
+    """How long a hold is good where the gateway does not say."""
+    late_grace: timedelta = timedelta(minutes=10)
+    """How long money that came after its payment was announced as over is kept before it is given back."""
+    refund_resends: int = 1
+    """How often a refund that came back is sent again by itself; then a person decides."""
+    refund_resend_delay: timedelta = timedelta(hours=24)
+    callback_patience: timedelta = timedelta(minutes=15)
+    """How long a notice of nothing we know is looked at again before it is a person's."""
+    callback_poll: timedelta = timedelta(seconds=30)
 
     def lease(self, gateway: str) -> timedelta:
         """How long a call to this gateway may take before its worker is taken for dead."""
@@ -133,7 +164,7 @@ def stretched(delays: tuple[timedelta, ...], step: int, *, seed: str) -> timedel
 
 # --- what is decided ---------------------------------------------------------------------------------------------
 
-GatewayRequest = AuthorizeRequest | VoidRequest | RefundRequest | LookupRequest
+GatewayRequest = AuthorizeRequest | CaptureRequest | VoidRequest | RefundRequest | LookupRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +206,7 @@ class Decision:
     """One word for the audit log: a status, `repeated`, `rejected`, `stale`, `waiting`."""
     payment: Payment | None = None
     attempts: tuple[Attempt, ...] = ()
+    captures: tuple[Capture, ...] = ()
     refunds: tuple[Refund, ...] = ()
     journals: tuple[Journal, ...] = ()
     announcements: tuple[Announcement, ...] = ()
@@ -185,6 +217,20 @@ class Decision:
     detail: Mapping[str, Any] = field(default_factory=dict)
     """More for the audit log; never a token."""
 
+    def then(self, later: Decision) -> Decision:
+        """Both, one after the other: the later one was decided on what the first one left."""
+        return replace(
+            later,
+            payment=later.payment or self.payment,
+            attempts=self.attempts + later.attempts,
+            captures=self.captures + later.captures,
+            refunds=self.refunds + later.refunds,
+            journals=self.journals + later.journals,
+            announcements=self.announcements + later.announcements,
+            call=later.call or self.call,
+            detail={**self.detail, **later.detail},
+        )
+
     def details(self) -> str:
         """The audit log's details: what was decided, and the fingerprints of what was booked."""
         facts = dict(self.detail)
@@ -194,12 +240,21 @@ class Decision:
 
 
 def announce(
-    payment: Payment, kind: type[PaymentEvent], now: datetime, *, refund: Refund | None = None, **fields: Any
+    payment: Payment,
+    kind: type[PaymentEvent],
+    now: datetime,
+    *,
+    capture: Capture | None = None,
+    refund: Refund | None = None,
+    **fields: Any,
 ) -> tuple[Payment, Announcement]:
     """Make the payment's next event; the payment comes back with its sequence counted on."""
     sequence = payment.sequence + 1
+    about = refund or capture
     if refund is not None:
         fields["refund_id"] = refund.refund_id
+    if capture is not None:
+        fields["capture_id"] = capture.capture_id
     event = kind(
         payment_id=payment.payment_id,
         order_id=payment.order_id,
@@ -210,8 +265,14 @@ def announce(
     announcement = Announcement(
         event=event,
         payment_id=payment.payment_id,
-        subject=refund.refund_id if refund else payment.payment_id,
+        subject=_name_of(payment, capture, refund),
         sequence=sequence,
-        correlation_id=refund.correlation_id if refund else payment.correlation_id,
+        correlation_id=about.correlation_id if about else payment.correlation_id,
     )
     return replace(payment, sequence=sequence, updated_at=now), announcement
+
+
+def _name_of(payment: Payment, capture: Capture | None, refund: Refund | None) -> str:
+    if refund is not None:
+        return refund.refund_id
+    return capture.capture_id if capture is not None else payment.payment_id

@@ -6,38 +6,117 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from gateways.protocol import ActionRequired
-from handlers.attempt import Step
-from handlers.decision import Announcement, Answered, Decision, Known, Policy, announce
+from gateways.protocol import Absent, ActionRequired, Declined, Firmness, Opened, Outcome
+from handlers.attempt import Step, send
+from handlers.calling_off import HOLDS_MONEY, call_off, is_being_called_off
+from handlers.decision import Announcement, Decision, Known, Policy, announce
+from handlers.give_back import give_back
 from handlers.requests import call_for
+from handlers.routing import routes
 from ledger.journals import Journal, authorization, sale
-from ledger.states import Attempt, AttemptState, Payment, PaymentStatus, Refund, RefundStatus
+from ledger.states import (
+    Attempt,
+    AttemptState,
+    Capture,
+    CaptureStatus,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+)
 from messages import events
+from messages.commands import PaymentRequested
 from messages.events import FailureReason
+from messages.ids import payment_attempt_id
 from messages.operation import Operation
 
-HOLDS_MONEY = (Operation.AUTHORIZE, Operation.SALE)
-"""What a payment begins with: it makes a hold, or takes the money at once."""
+Answer = Outcome | Opened | Absent
 
 
 def payment_outcome(
-    known: Known, step: Step, answered: Answered | None, policy: Policy, now: datetime
+    known: Known, step: Step, answer: Answer | None, policy: Policy, now: datetime
 ) -> Decision:
-    """Draw the payment's conclusion from a step of its authorization or sale."""
+    """Draw the payment's conclusion from a step of its authorization or sale; `answer` is what led to it, if any."""
     payment, attempt = known.payment, step.attempt
     assert payment is not None, "an attempt belongs to a payment"
+    if attempt.state in (AttemptState.DECLINED, AttemptState.FAILED) and not payment.cancel_requested:
+        another = _another_try(known, payment, attempt, answer, policy, now)
+        if another is not None:
+            return another
     call = call_for(step, payment)
     payment = with_attention(payment, step, policy, now)
-    after, announcement, journal = _conclude(payment, attempt, step, answered, now)
-    return Decision(
+    after, announcement, journal = _conclude(payment, attempt, step, answer, now)
+    concluded = Decision(
         result=after.status,
         payment=after if after != known.payment else None,
         attempts=(attempt, *_dropped(known, attempt, now)),
-        refunds=_woken(known, after, now),
+        captures=woken_captures(known, after, now),
+        refunds=woken(known, after, now),
         journals=(journal,) if journal else (),
         announcements=(announcement,) if announcement else (),
         call=call,
         detail={"attempt": attempt.attempt_id, "state": attempt.state.value, "code": attempt.code},
+    )
+    if after.cancel_requested and attempt.state is AttemptState.SUCCEEDED:
+        return concluded.then(_called_off(known, after, attempt, policy, now))
+    return concluded
+
+
+def _called_off(known: Known, payment: Payment, attempt: Attempt, policy: Policy, now: datetime) -> Decision:
+    """It came through although it was called off meanwhile: the hold is let go, or the money given back."""
+    if attempt.operation is Operation.SALE:
+        return give_back(known, payment, attempt, "void", policy, now)
+    if is_being_called_off(known):
+        return Decision(result=payment.status, payment=replace(payment, status=PaymentStatus.VOIDING))
+    return call_off(replace(known, payment=payment), attempt, policy, now)
+
+
+def _another_try(
+    known: Known, payment: Payment, ended: Attempt, answer: Answer | None, policy: Policy, now: datetime
+) -> Decision | None:
+    """Try once more, where that is safe and may help: with authentication, or at another gateway (books, P16, P55).
+
+    Safe means that this attempt has ended for good: a decline, or a call that provably never executed.
+    """
+    command = PaymentRequested.model_validate_json(payment.request)
+    needs_customer = isinstance(answer, Declined) and answer.firmness is Firmness.NEEDS_AUTHENTICATION
+    if needs_customer:
+        if ended.authenticate or command.initiator == "merchant":
+            return None
+        gateway = ended.gateway
+    else:
+        if ended.state is AttemptState.DECLINED and not ended.soft:
+            return None
+        tried = {a.gateway for a in known.attempts.values() if a.operation in HOLDS_MONEY}
+        open_routes = routes(
+            command, policy.gateways, policy.rules, policy.default_gateway, unwell=policy.unwell
+        )
+        gateway = next((route.gateway for route in open_routes if route.gateway not in tried), "")
+        if not gateway:
+            return None
+    number = payment.attempts + 1
+    payment = replace(
+        payment, gateway=gateway, status=PaymentStatus.AUTHORIZING, attempts=number, updated_at=now
+    )
+    next_one = Attempt(
+        attempt_id=payment_attempt_id(payment.payment_id, number),
+        payment_id=payment.payment_id,
+        operation=ended.operation,
+        gateway=gateway,
+        currency=payment.currency,
+        amount=payment.requested,
+        authenticate=needs_customer,
+        state=AttemptState.CREATED,
+        created_at=now,
+        updated_at=now,
+    )
+    step = send(next_one, policy, now)
+    return Decision(
+        result=payment.status,
+        payment=payment,
+        attempts=(ended, *_dropped(known, ended, now), step.attempt),
+        call=call_for(step, payment),
+        detail={"attempt": ended.attempt_id, "state": ended.state.value, "code": ended.code},
     )
 
 
@@ -45,11 +124,11 @@ Conclusion = tuple[Payment, Announcement | None, Journal | None]
 
 
 def _conclude(
-    payment: Payment, attempt: Attempt, step: Step, answered: Answered | None, now: datetime
+    payment: Payment, attempt: Attempt, step: Step, answer: Answer | None, now: datetime
 ) -> Conclusion:
     match attempt.state:
         case AttemptState.SUCCEEDED:
-            return _succeeded(payment, attempt, now)
+            return succeeded(payment, attempt, now)
         case AttemptState.DECLINED:
             return *_declined(payment, attempt, now), None
         case AttemptState.FAILED:
@@ -59,22 +138,31 @@ def _conclude(
         case AttemptState.PENDING:
             return *_goes_on(payment, PaymentStatus.PENDING, events.PaymentPending, now), None
         case AttemptState.ACTION_REQUIRED:
-            return *_action_required(payment, attempt, answered, now), None
+            return *_action_required(payment, attempt, answer, now), None
         case AttemptState.UNKNOWN:
             text = step.contradiction or "the gateway's answer was lost; it is being looked up"
             return *_goes_on(payment, PaymentStatus.IN_DOUBT, events.PaymentInDoubt, now, message=text), None
         case AttemptState.CREATED | AttemptState.SENT:
             return payment, None, None
+        case AttemptState.REVERSED:
+            raise AssertionError("late truth decides on what ended before")
         case _:
             assert_never(attempt.state)
 
 
-def _succeeded(payment: Payment, attempt: Attempt, now: datetime) -> Conclusion:
+def succeeded(payment: Payment, attempt: Attempt, now: datetime) -> Conclusion:
+    """Book what was held (J01) or taken at once (J10s), and announce it."""
     authorized = payment.authorized + attempt.amount
     if attempt.operation is Operation.AUTHORIZE:
         held = replace(payment, status=PaymentStatus.AUTHORIZED, authorized=authorized)
         held, announcement = announce(
-            held, events.PaymentAuthorized, now, amount=attempt.money(), gateway=attempt.gateway
+            held,
+            events.PaymentAuthorized,
+            now,
+            amount=attempt.money(),
+            gateway=attempt.gateway,
+            capture_before=attempt.capture_before,
+            late=payment.late,
         )
         return held, announcement, authorization(attempt, now)
     captured = payment.captured_gross + attempt.amount
@@ -87,6 +175,7 @@ def _succeeded(payment: Payment, attempt: Attempt, now: datetime) -> Conclusion:
         captured=payment.money(captured),
         capturable=payment.money(taken.capturable),
         gateway=attempt.gateway,
+        late=payment.late,
     )
     return taken, announcement, sale(attempt, now)
 
@@ -125,6 +214,17 @@ def _failed(payment: Payment, attempt: Attempt, now: datetime) -> tuple[Payment,
 
 
 def _canceled(payment: Payment, now: datetime) -> tuple[Payment, Announcement]:
+    if payment.cancel_requested:
+        return announce(
+            replace(payment, status=PaymentStatus.CANCELED),
+            events.PaymentFailed,
+            now,
+            amount=payment.money(payment.requested),
+            category="canceled",
+            reason=FailureReason.CANCELED_BY_COMMAND,
+            retryable=True,
+            message="it was called off before any money moved",
+        )
     if payment.status is PaymentStatus.IN_DOUBT:
         return _over(payment, PaymentStatus.VOIDED, events.PaymentVoided, now)
     return _over(payment, PaymentStatus.EXPIRED, events.PaymentExpired, now)
@@ -147,11 +247,11 @@ def _goes_on(
 
 
 def _action_required(
-    payment: Payment, attempt: Attempt, answered: Answered | None, now: datetime
+    payment: Payment, attempt: Attempt, answer: Answer | None, now: datetime
 ) -> tuple[Payment, Announcement | None]:
-    if answered is None or not isinstance(answered.answer, ActionRequired):
+    if not isinstance(answer, ActionRequired):
         return payment, None
-    action = answered.answer.action
+    action = answer.action
     return _goes_on(
         payment,
         PaymentStatus.ACTION_REQUIRED,
@@ -182,7 +282,19 @@ def _dropped(known: Known, attempt: Attempt, now: datetime) -> tuple[Attempt, ..
     )
 
 
-def _woken(known: Known, payment: Payment, now: datetime) -> tuple[Refund, ...]:
+def woken_captures(known: Known, payment: Payment, now: datetime) -> tuple[Capture, ...]:
+    """Captures that waited for this payment are looked at as soon as it has moved on."""
+    assert known.payment is not None
+    if payment.status is known.payment.status:
+        return ()
+    return tuple(
+        replace(capture, due_at=now, updated_at=now)
+        for capture in known.captures.values()
+        if capture.status is CaptureStatus.REQUESTED
+    )
+
+
+def woken(known: Known, payment: Payment, now: datetime) -> tuple[Refund, ...]:
     """Refunds that waited for this payment are looked at as soon as it has settled."""
     assert known.payment is not None
     if payment.status is known.payment.status:

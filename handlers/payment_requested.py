@@ -9,6 +9,7 @@ from handlers.attempt import send
 from handlers.decision import Asked, Decision, Known, Policy, announce
 from handlers.rejection import conflict
 from handlers.requests import call_for
+from handlers.routing import routes
 from ledger.states import Attempt, AttemptState, Payment, PaymentStatus
 from messages.commands import PaymentRequested
 from messages.events import FailureReason, PaymentFailed
@@ -26,7 +27,9 @@ def payment_requested(
         if known.payment.request_hash != asked.body_hash:
             return conflict(asked, "payment_id", now)
         return Decision(result="repeated", announce_again=known.payment.payment_id)
-    payment = _new_payment(asked, command, policy, now)
+    offered = routes(command, policy.gateways, policy.rules, policy.default_gateway, unwell=policy.unwell)
+    gateway = offered[0].gateway if offered else _named_gateway(command, policy)
+    payment = _new_payment(asked, command, gateway, now)
     refusal = _refusal(known, command, payment, policy)
     if refusal is not None:
         return _refuse(payment, *refusal, now)
@@ -48,12 +51,17 @@ def payment_requested(
     )
 
 
-def _new_payment(asked: Asked, command: PaymentRequested, policy: Policy, now: datetime) -> Payment:
+def _named_gateway(command: PaymentRequested, policy: Policy) -> str:
+    """The gateway it would have gone to, if it were here and took the currency."""
     method = command.payment_method
+    return command.gateway or (method and method.gateway) or policy.default_gateway
+
+
+def _new_payment(asked: Asked, command: PaymentRequested, gateway: str, now: datetime) -> Payment:
     return Payment(
         payment_id=command.payment_id,
         order_id=command.order_id,
-        gateway=command.gateway or (method and method.gateway) or policy.default_gateway,
+        gateway=gateway,
         currency=command.amount.currency,
         requested=command.amount.minor,
         status=PaymentStatus.AUTHORIZING,

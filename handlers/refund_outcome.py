@@ -52,6 +52,8 @@ def _conclude(payment: Payment, refund: Refund, attempt: Attempt, now: datetime)
             if refund.status is RefundStatus.UNKNOWN:
                 refund = replace(refund, status=RefundStatus.SUBMITTED, updated_at=now)
             return payment, refund, None, None
+        case AttemptState.REVERSED:
+            raise AssertionError("late truth decides on what ended before")
         case _:
             assert_never(attempt.state)
 

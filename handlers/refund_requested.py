@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
 
@@ -21,10 +22,11 @@ from ledger.states import (
 )
 from messages.commands import RefundRequested
 from messages.events import CommandRejected, FailureReason, RefundFailed, RejectionReason
-from messages.ids import refund_attempt_id
+from messages.ids import AttemptId, refund_attempt_id
 from messages.operation import Operation
 
 TAKES_MONEY = (Operation.SALE, Operation.CAPTURE)
+NOT_GIVEN_BACK = (AttemptState.DECLINED, AttemptState.FAILED, AttemptState.CANCELED, AttemptState.REVERSED)
 
 
 def refund_requested(
@@ -61,7 +63,7 @@ def refund_requested(
 def consider(known: Known, refund: Refund, policy: Policy, now: datetime) -> Decision:
     """Decide on a refund that is not yet reserved: when it arrives, and each time it was waiting."""
     payment = known.payment
-    if payment is None or payment.status not in (PaymentStatus.CAPTURED, *OVER_WITHOUT_MONEY):
+    if payment is None or not (payment.captured_gross or payment.status in OVER_WITHOUT_MONEY):
         if now < refund.deadline_at:
             due_at = min(now + policy.refund_poll, refund.deadline_at)
             waiting = replace(refund, due_at=due_at, updated_at=now)
@@ -71,7 +73,7 @@ def consider(known: Known, refund: Refund, policy: Policy, now: datetime) -> Dec
             return _payment_never_came(given_up)
         text = f"payment {payment.payment_id} was still {payment.status} at the refund's deadline"
         return _refuse(payment, refund, FailureReason.PAYMENT_NOT_CAPTURED, text, now)
-    if payment.status in OVER_WITHOUT_MONEY:
+    if not payment.captured_gross or payment.status is PaymentStatus.REVERSED:
         text = f"payment {payment.payment_id} ended {payment.status}: there is nothing to give back"
         return _refuse(payment, refund, FailureReason.PAYMENT_NOT_CAPTURED, text, now)
     if refund.currency not in (None, payment.currency):
@@ -82,29 +84,40 @@ def consider(known: Known, refund: Refund, policy: Policy, now: datetime) -> Dec
         left = payment.money(max(payment.refundable, 0))
         text = f"{left} of payment {payment.payment_id} are left to refund"
         return _refuse(payment, refund, FailureReason.MORE_THAN_REFUNDABLE, text, now)
+    taken = _refundable_capture(known, amount, policy)
+    if taken is None:
+        left = payment.money(amount)
+        text = f"{payment.gateway} refunds one capture at a time, and none has {left} left: ask in parts"
+        return _refuse(payment, refund, FailureReason.SPREAD_OVER_CAPTURES, text, now)
     refund = replace(refund, currency=payment.currency, amount=amount)
-    return _reserve(known, payment, refund, amount, policy, now)
+    return reserve(payment, refund, taken, amount, policy, now)
 
 
-def _reserve(
-    known: Known, payment: Payment, refund: Refund, amount: int, policy: Policy, now: datetime
-) -> Decision:
-    taken = next(
+def _refundable_capture(known: Known, amount: int, policy: Policy) -> Attempt | None:
+    """The oldest capture that the refund fits into, where a gateway wants one named; else simply the oldest."""
+    taken = [
         a for a in known.attempts.values() if a.operation in TAKES_MONEY and a.state is AttemptState.SUCCEEDED
+    ]
+    given_back: dict[AttemptId | None, int] = defaultdict(int)
+    for attempt in known.attempts.values():
+        if attempt.operation is Operation.REFUND and attempt.state not in NOT_GIVEN_BACK:
+            given_back[attempt.acts_on] += attempt.amount
+    return next(
+        (
+            capture
+            for capture in sorted(taken, key=lambda a: a.created_at)
+            if not policy.gateways[capture.gateway].refunds_by_capture
+            or given_back[capture.attempt_id] + amount <= capture.amount
+        ),
+        None,
     )
-    attempt = Attempt(
-        attempt_id=refund_attempt_id(refund.refund_id, 1),
-        payment_id=payment.payment_id,
-        refund_id=refund.refund_id,
-        operation=Operation.REFUND,
-        gateway=taken.gateway,
-        currency=payment.currency,
-        amount=amount,
-        state=AttemptState.CREATED,
-        parent_reference=taken.reference,
-        created_at=now,
-        updated_at=now,
-    )
+
+
+def reserve(
+    payment: Payment, refund: Refund, taken: Attempt, amount: int, policy: Policy, now: datetime
+) -> Decision:
+    """Set the money aside and ask the gateway to give it back from what `taken` took."""
+    attempt = _attempt(refund, taken, amount, number=1, now=now)
     step = send(attempt, policy, now)
     refund = replace(refund, status=RefundStatus.SUBMITTED, attempts=1, due_at=None, updated_at=now)
     payment = replace(payment, refund_pending=payment.refund_pending + amount, updated_at=now)
@@ -115,6 +128,41 @@ def _reserve(
         refunds=(refund,),
         journals=(refund_reserved(payment, refund, amount, now),),
         call=call_for(step, payment, refund),
+    )
+
+
+def send_again(known: Known, refund: Refund, policy: Policy, now: datetime) -> Decision:
+    """A refund that came back is made anew (books, R14); its money is still set aside."""
+    assert known.payment is not None
+    came_back = known.attempts[refund_attempt_id(refund.refund_id, refund.attempts)]
+    assert came_back.acts_on is not None
+    taken = known.attempts[came_back.acts_on]
+    number = refund.attempts + 1
+    attempt = _attempt(refund, taken, came_back.amount, number=number, now=now)
+    step = send(attempt, policy, now)
+    refund = replace(refund, status=RefundStatus.SUBMITTED, attempts=number, due_at=None, updated_at=now)
+    return Decision(
+        result=refund.status,
+        attempts=(step.attempt,),
+        refunds=(refund,),
+        call=call_for(step, known.payment, refund),
+    )
+
+
+def _attempt(refund: Refund, taken: Attempt, amount: int, *, number: int, now: datetime) -> Attempt:
+    return Attempt(
+        attempt_id=refund_attempt_id(refund.refund_id, number),
+        payment_id=taken.payment_id,
+        refund_id=refund.refund_id,
+        operation=Operation.REFUND,
+        gateway=taken.gateway,
+        currency=taken.currency,
+        amount=amount,
+        acts_on=taken.attempt_id,
+        state=AttemptState.CREATED,
+        parent_reference=taken.reference,
+        created_at=now,
+        updated_at=now,
     )
 
 

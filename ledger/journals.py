@@ -78,10 +78,12 @@ def _transfer(debit: Account, credit: Account, layer: Layer, amount: int) -> tup
     return Entry(debit, layer, Side.DEBIT, amount), Entry(credit, layer, Side.CREDIT, amount)
 
 
-def _journal(kind: str, attempt: Attempt, at: datetime, *entries: Entry) -> Journal:
+def _journal(
+    kind: str, attempt: Attempt, at: datetime, *entries: Entry, source: str | None = None
+) -> Journal:
     return Journal(
         journal_type=kind,
-        source_id=attempt.attempt_id,
+        source_id=source or attempt.attempt_id,
         payment_id=attempt.payment_id,
         refund_id=attempt.refund_id,
         gateway=attempt.gateway,
@@ -105,7 +107,7 @@ def release(attempt: Attempt, amount: int, at: datetime) -> Journal:
     return _journal("J03", attempt, at, *back)
 
 
-def capture(attempt: Attempt, held: int, at: datetime) -> Journal:
+def captured(attempt: Attempt, held: int, at: datetime) -> Journal:
     """J10: held money is taken; `held` is what is still on hold, in minor units."""
     from_hold = min(attempt.amount, held)
     memo = (
@@ -121,6 +123,35 @@ def sale(attempt: Attempt, at: datetime) -> Journal:
     """J10s: money is taken at once, without a hold."""
     taken = _transfer(Account.GATEWAY_RECEIVABLE, Account.ORDER_CLEARING, Layer.POSTED, attempt.amount)
     return _journal("J10s", attempt, at, *taken)
+
+
+def _later(attempt: Attempt) -> str:
+    """Source of what may happen to an attempt more than once: the call or notice that told of it."""
+    return f"{attempt.attempt_id}~{attempt.call_number}"
+
+
+def capture_reversed(attempt: Attempt, at: datetime) -> Journal:
+    """J11: captured money was taken back later."""
+    back = _transfer(Account.ORDER_CLEARING, Account.GATEWAY_RECEIVABLE, Layer.POSTED, attempt.amount)
+    return _journal("J11", attempt, at, *back, source=_later(attempt))
+
+
+def reversal_undone(attempt: Attempt, at: datetime) -> Journal:
+    """J11u: money that had been taken back is there again; the sides of J11 swapped."""
+    again = _transfer(Account.GATEWAY_RECEIVABLE, Account.ORDER_CLEARING, Layer.POSTED, attempt.amount)
+    return _journal("J11u", attempt, at, *again, source=_later(attempt))
+
+
+def refund_found(attempt: Attempt, at: datetime) -> Journal:
+    """J30: set aside for a refund that has been made without us, or though we had given it up."""
+    aside = _transfer(Account.ORDER_CLEARING, Account.REFUND_PAYABLE, Layer.POSTED, attempt.amount)
+    return _journal("J30", attempt, at, *aside, source=_later(attempt))
+
+
+def refund_reversed(attempt: Attempt, at: datetime) -> Journal:
+    """J33: a refund that had succeeded came back; it is owed again."""
+    owed = _transfer(Account.GATEWAY_RECEIVABLE, Account.REFUND_PAYABLE, Layer.POSTED, attempt.amount)
+    return _journal("J33", attempt, at, *owed, source=_later(attempt))
 
 
 def refund_reserved(payment: Payment, refund: Refund, amount: int, at: datetime) -> Journal:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,20 +16,19 @@ from ledger.bulk import Bulk, Fetch, PostgresBulk, Row, SqliteBulk
 from ledger.engine import open_engine
 from ledger.errors import Conflict, LedgerDown, LedgerError, NotMigrated, Refused, told_apart
 from ledger.journals import Journal
-from ledger.records import Changes, Due, EventKey, Loaded, OutboxEvent, Wanted
+from ledger.records import CallbackRow, Changes, Due, EventKey, Found, Loaded, OutboxEvent, Trace, Wanted
 from ledger.rows import Shape
-from ledger.states import OVER_WITHOUT_MONEY, Attempt, Payment, Refund, RefundStatus
+from ledger.states import Attempt, Capture, Payment, Refund, RefundStatus
 
 __all__ = ["Conflict", "Ledger", "LedgerDown", "LedgerError", "NotMigrated", "Refused", "Turn"]
 
 _COMMAND = ("request", "request_hash", "source", "command_id", "correlation_id", "created_at")
 PAYMENT = Shape(Payment, fixed=("order_id", "currency", "requested", "capture", *_COMMAND))
-ATTEMPT = Shape(
-    Attempt, fixed=("payment_id", "refund_id", "operation", "gateway", "currency", "amount", "created_at")
-)
-REFUND = Shape(Refund, fixed=("payment_id", "deadline_at", *_COMMAND))
+_CALL = ("payment_id", "capture_id", "refund_id", "operation", "gateway", "currency", "amount", "acts_on")
+ATTEMPT = Shape(Attempt, fixed=(*_CALL, "authenticate", "created_at"))
+CAPTURE = Shape(Capture, fixed=("payment_id", "final", "deadline_at", *_COMMAND[1:]))
+REFUND = Shape(Refund, fixed=("payment_id", "external", "deadline_at", *_COMMAND))
 
-_OVER = ", ".join(sorted(f"'{status.value}'" for status in OVER_WITHOUT_MONEY))
 _OUTBOX = (
     "stream",
     "sequence",
@@ -39,6 +39,17 @@ _OUTBOX = (
     "headers",
     "body",
     "created_at",
+)
+_CALLBACK = (
+    "gateway",
+    "notice_id",
+    "event",
+    "payment_id",
+    "attempt_id",
+    "state",
+    "notice",
+    "received_at",
+    "due_at",
 )
 _INBOX = ("source", "message_id", "body_hash", "subject", "received_at")
 _JOURNAL = (
@@ -94,12 +105,16 @@ class Ledger:
         with self._transaction() as bulk:
             at = tables.iso(now) if self._is_sqlite else now
             found = bulk.query(
-                # Each half is read in order and no further than needed, however much an outage has left overdue.
-                "SELECT * FROM (SELECT payment_id, attempt_id, refund_id, due_at FROM attempts"
+                # Each part is read in order and no further than needed, however much an outage has left overdue.
+                "SELECT * FROM (SELECT payment_id, attempt_id, capture_id, refund_id, due_at FROM attempts"
                 "  WHERE due_at <= {value} ORDER BY due_at LIMIT {value}) AS attempts_due"
-                " UNION ALL SELECT * FROM (SELECT payment_id, NULL, refund_id, due_at FROM refunds"
+                " UNION ALL SELECT * FROM (SELECT payment_id, NULL, capture_id, NULL, due_at FROM captures"
+                "  WHERE due_at <= {value} ORDER BY due_at LIMIT {value}) AS captures_due"
+                " UNION ALL SELECT * FROM (SELECT payment_id, NULL, NULL, refund_id, due_at FROM refunds"
                 "  WHERE due_at <= {value} ORDER BY due_at LIMIT {value}) AS refunds_due"
-                " ORDER BY 4 LIMIT {value}",
+                " ORDER BY 5 LIMIT {value}",
+                at,
+                limit,
                 at,
                 limit,
                 at,
@@ -107,9 +122,26 @@ class Ledger:
                 limit,
             )
             return [
-                Due(payment_id=row[0], attempt_id=row[1], refund_id=row[2], due_at=_time(row[3]))
+                Due(
+                    payment_id=row[0],
+                    attempt_id=row[1],
+                    capture_id=row[2],
+                    refund_id=row[3],
+                    due_at=_time(row[4]),
+                )
                 for row in found()
             ]
+
+    def waiting_callbacks(self, *, now: datetime, limit: int) -> list[CallbackRow]:
+        """Notices of nothing we knew, to be looked at again."""
+        with self._transaction() as bulk:
+            found = bulk.query(
+                f"SELECT {', '.join(_CALLBACK)} FROM callbacks WHERE due_at <= {{value}}"
+                " ORDER BY due_at LIMIT {value}",
+                tables.iso(now) if self._is_sqlite else now,
+                limit,
+            )
+            return [_callback(row) for row in found()]
 
     def stale_events(self, *, before: datetime, limit: int) -> list[OutboxEvent]:
         """Events still unpublished that were written before a time, in the order they were written."""
@@ -184,6 +216,29 @@ class Turn:
         self._bulk = bulk
         self._chain: Row = ()
 
+    def find(self, traces: Iterable[Trace]) -> dict[Trace, Found]:
+        """Tell which payments some notices are about: by our own name for it, by the gateway's, by its parent's."""
+        traces = list(traces)
+        names = sorted({trace.attempt_id for trace in traces if trace.attempt_id})
+        theirs = {name for trace in traces for name in (trace.reference, trace.parent_reference) if name}
+        columns = "SELECT gateway, attempt_id, reference, payment_id, refund_id FROM attempts WHERE "
+        with self._bulk.together():
+            ours = self._ask(columns + "attempt_id {keys}", names)
+            known = self._ask(columns + "reference {keys} ORDER BY created_at", sorted(theirs))
+        by_name = {(row[0], row[1]): row for row in ours()}
+        by_reference = {(row[0], row[2]): row for row in known()}
+        found: dict[Trace, Found] = {}
+        for trace in traces:
+            row = by_name.get((trace.gateway, trace.attempt_id)) or by_reference.get(
+                (trace.gateway, trace.reference)
+            )
+            parent = by_reference.get((trace.gateway, trace.parent_reference))
+            if row is not None:
+                found[trace] = Found(payment_id=row[3], attempt_id=row[1], refund_id=row[4])
+            elif parent is not None:
+                found[trace] = Found(payment_id=parent[3], attempt_id=None, refund_id=None)
+        return found
+
     def load(self, wanted: Wanted) -> Loaded:
         """Read and lock all that is wanted, in one round trip."""
         bulk = self._bulk
@@ -197,24 +252,32 @@ class Turn:
                 PAYMENT, "payments", "payment_id {keys} ORDER BY payment_id {lock} SKIP LOCKED", timer_ids
             )
             both = payment_ids + timer_ids
-            attempts = self._states(ATTEMPT, "attempts", "payment_id {keys} AND refund_id IS NULL", both)
+            attempts = self._states(ATTEMPT, "attempts", "payment_id {keys}", both)
+            captures = self._states(CAPTURE, "captures", "payment_id {keys}", both)
+            # Locked, as refunds are: one that came before its payment has no payment's lock to be safe under.
             named = self._states(
-                ATTEMPT, "attempts", "attempt_id {keys} AND refund_id IS NOT NULL", sorted(wanted.attempt_ids)
+                CAPTURE,
+                "captures",
+                "capture_id {keys} ORDER BY capture_id {lock}",
+                sorted(wanted.capture_ids),
             )
             waiting = self._states(
                 REFUND, "refunds", f"payment_id {{keys}} AND status = '{RefundStatus.REQUESTED.value}'", both
             )
-            # Locked: a refund that came before its payment has no payment's lock to be safe under.
             refunds = self._states(
                 REFUND, "refunds", "refund_id {keys} ORDER BY refund_id {lock}", sorted(wanted.refund_ids)
             )
             inbox = self._inbox(wanted)
             orders = self._ask(
-                f"SELECT order_id, payment_id FROM payments WHERE order_id {{keys}} AND status NOT IN ({_OVER})",
+                f"SELECT order_id, payment_id FROM payments WHERE order_id {{keys}} AND {tables.LIVE}",
                 sorted(wanted.order_ids),
             )
             # What is published is sorted out here: a condition would have PostgreSQL walk through all that is not.
             events = self._ask("SELECT stream, sequence, published_at FROM outbox WHERE stream {keys}", both)
+            told = self._ask(
+                "SELECT gateway, notice_id, state FROM callbacks WHERE notice_id {keys}",
+                sorted({notice_id for _, notice_id in wanted.callbacks}),
+            )
             existing = self._ask("SELECT payment_id FROM payments WHERE payment_id {keys}", timer_ids)
             chain = bulk.query(
                 "SELECT shard, position, hash FROM audit_heads ORDER BY shard LIMIT 1 {lock} SKIP LOCKED"
@@ -222,11 +285,13 @@ class Turn:
         self._chain = _first(chain()) or self._any_chain()
         return _loaded(
             PAYMENT.read([*payments(), *others()]),
-            ATTEMPT.read([*attempts(), *named()]),
+            ATTEMPT.read(attempts()),
+            CAPTURE.read([*captures(), *named()]),
             REFUND.read([*waiting(), *refunds()]),
             inbox={(row[0], row[1]): row[2] for row in inbox()},
             order_paid_by=dict(orders()),
             unpublished={(row[0], row[1]) for row in events() if row[2] is None},
+            callbacks={(row[0], row[1]): row[2] for row in told()},
             timers_on={row[0] for row in existing()},
         )
 
@@ -268,6 +333,7 @@ class Turn:
         for shape, table, changed, new in (
             (PAYMENT, tables.payments, changes.payments, changes.new_payments),
             (ATTEMPT, tables.attempts, changes.attempts, changes.new_attempts),
+            (CAPTURE, tables.captures, changes.captures, changes.new_captures),
             (REFUND, tables.refunds, changes.refunds, changes.new_refunds),
         ):
             self._update(shape, table, changed)
@@ -275,6 +341,13 @@ class Turn:
         rows = [(r.source, r.message_id, r.body_hash, r.subject, r.received_at) for r in changes.inbox]
         if rows:
             self._bulk.insert(tables.inbox, _INBOX, rows)
+        if changes.callbacks:
+            again = (
+                "ON CONFLICT (gateway, notice_id) DO UPDATE SET payment_id = excluded.payment_id,"
+                " attempt_id = excluded.attempt_id, state = excluded.state, due_at = excluded.due_at"
+            )
+            told = sorted(map(attrgetter(*_CALLBACK), changes.callbacks))
+            self._bulk.insert(tables.callbacks, _CALLBACK, told, on_conflict=again)
 
     def _insert(self, shape: Shape[Any], table: Any, states: list[Any]) -> None:
         if states:
@@ -327,18 +400,22 @@ class Turn:
 def _loaded(
     payments: Iterable[Payment],
     attempts: Iterable[Attempt],
+    captures: Iterable[Capture],
     refunds: Iterable[Refund],
     *,
     inbox: dict[tuple[str, str], str],
     order_paid_by: dict[str, Any],
     unpublished: set[EventKey],
+    callbacks: dict[tuple[str, str], Any],
     timers_on: set[Any],
 ) -> Loaded:
     loaded = Loaded(
         inbox=inbox,
         payments={payment.payment_id: payment for payment in payments},
         attempts={attempt.attempt_id: attempt for attempt in attempts},
+        captures={capture.capture_id: capture for capture in captures},
         refunds={refund.refund_id: refund for refund in refunds},
+        callbacks=callbacks,
         order_paid_by=order_paid_by,
         unpublished=unpublished,
     )
@@ -401,6 +478,20 @@ def _event(row: Row) -> OutboxEvent:
         headers=json.loads(row[6]),
         body=bytes(row[7]),
         created_at=_time(row[8]),
+    )
+
+
+def _callback(row: Row) -> CallbackRow:
+    return CallbackRow(
+        gateway=row[0],
+        notice_id=row[1],
+        event=row[2],
+        payment_id=row[3],
+        attempt_id=row[4],
+        state=row[5],
+        notice=row[6],
+        received_at=_time(row[7]),
+        due_at=_time(row[8]) if row[8] is not None else None,
     )
 
 

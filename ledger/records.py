@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from ledger.journals import Journal
-from ledger.states import Attempt, Payment, Refund
-from messages.ids import AttemptId, PaymentId, RefundId
+from ledger.states import Attempt, Capture, Payment, Refund
+from messages.ids import AttemptId, CaptureId, PaymentId, RefundId
 
 MessageKey = tuple[str, str]
 """Source and id of a message: together they name it (CloudEvents 1.0, 3.1.1)."""
 EventKey = tuple[str, int]
 """Stream and sequence of an event."""
+CallbackKey = tuple[str, str]
+"""Gateway and id of a notice."""
+CallbackState = Literal["taken", "waiting", "unmatched"]
+"""Taken in; or of nothing we know: looked at again for a while, then a person's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,46 @@ class OutboxEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackRow:
+    """One notice of a gateway, and what became of it; told twice, it is the same row."""
+
+    gateway: str
+    notice_id: str
+    event: str
+    payment_id: PaymentId | None
+    attempt_id: AttemptId | None
+    state: CallbackState
+    notice: str
+    """The notice as JSON: what waits is read from it again."""
+    received_at: datetime
+    due_at: datetime | None
+
+    @property
+    def key(self) -> CallbackKey:
+        """Names the notice."""
+        return self.gateway, self.notice_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What a notice has to say of the attempt it is about."""
+
+    gateway: str
+    attempt_id: AttemptId | None
+    reference: str | None
+    parent_reference: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The payment, and where it can be told the attempt, that a trace leads to."""
+
+    payment_id: PaymentId
+    attempt_id: AttemptId | None
+    refund_id: RefundId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLine:
     """One decision: who, what, on what, why, with which result (PCI DSS 10.2.2)."""
 
@@ -75,6 +120,7 @@ class Due:
 
     payment_id: PaymentId
     attempt_id: AttemptId | None
+    capture_id: CaptureId | None
     refund_id: RefundId | None
     due_at: datetime
 
@@ -89,8 +135,9 @@ class Wanted:
     timer_payment_ids: set[PaymentId] = field(default_factory=set)
     """Locked without waiting: a payment another worker holds is left out."""
     order_ids: set[str] = field(default_factory=set)
-    attempt_ids: set[AttemptId] = field(default_factory=set)
+    capture_ids: set[CaptureId] = field(default_factory=set)
     refund_ids: set[RefundId] = field(default_factory=set)
+    callbacks: set[CallbackKey] = field(default_factory=set)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,9 +147,12 @@ class Loaded:
     inbox: dict[MessageKey, str] = field(default_factory=dict)
     payments: dict[PaymentId, Payment] = field(default_factory=dict)
     attempts: dict[AttemptId, Attempt] = field(default_factory=dict)
-    """All of the payments' own, and those asked for."""
+    """All of the payments."""
+    captures: dict[CaptureId, Capture] = field(default_factory=dict)
+    """All of the payments, and those asked for."""
     refunds: dict[RefundId, Refund] = field(default_factory=dict)
     """Those asked for, and those of the payments that wait."""
+    callbacks: dict[CallbackKey, CallbackState] = field(default_factory=dict)
     order_paid_by: dict[str, PaymentId] = field(default_factory=dict)
     unpublished: set[EventKey] = field(default_factory=set)
     skipped: set[PaymentId] = field(default_factory=set)
@@ -117,8 +167,11 @@ class Changes:
     payments: list[Payment] = field(default_factory=list)
     new_attempts: list[Attempt] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    new_captures: list[Capture] = field(default_factory=list)
+    captures: list[Capture] = field(default_factory=list)
     new_refunds: list[Refund] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
+    callbacks: list[CallbackRow] = field(default_factory=list)
     journals: list[Journal] = field(default_factory=list)
     events: list[OutboxEvent] = field(default_factory=list)
     rejections: list[OutboxEvent] = field(default_factory=list)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from messages.ids import AttemptId, PaymentId, RefundId
+from messages.ids import AttemptId, CaptureId, PaymentId, RefundId
 from messages.money import Money
 from messages.operation import Operation
 
@@ -23,9 +23,15 @@ class PaymentStatus(StrEnum):
     PENDING = "pending"
     IN_DOUBT = "in_doubt"
     AUTHORIZED = "authorized"
+    CAPTURING = "capturing"
+    PARTIALLY_CAPTURED = "partially_captured"
     CAPTURED = "captured"
+    VOIDING = "voiding"
     VOIDED = "voided"
+    CANCELED = "canceled"
     EXPIRED = "expired"
+    REVERSED = "reversed"
+    """All that was captured was taken back later."""
     DECLINED = "declined"
     FAILED = "failed"
     REJECTED = "rejected"
@@ -34,7 +40,9 @@ class PaymentStatus(StrEnum):
 OVER_WITHOUT_MONEY = frozenset(
     {
         PaymentStatus.VOIDED,
+        PaymentStatus.CANCELED,
         PaymentStatus.EXPIRED,
+        PaymentStatus.REVERSED,
         PaymentStatus.DECLINED,
         PaymentStatus.FAILED,
         PaymentStatus.REJECTED,
@@ -59,6 +67,8 @@ class AttemptState(StrEnum):
     """Provably not executed."""
     CANCELED = "canceled"
     """Called off at the gateway before it had an effect."""
+    REVERSED = "reversed"
+    """It had succeeded, and the money came back later."""
 
 
 OPEN_ATTEMPT = frozenset(
@@ -70,7 +80,22 @@ OPEN_ATTEMPT = frozenset(
         AttemptState.UNKNOWN,
     }
 )
-"""States that still wait for something; each has a `due_at`, the database insists."""
+"""States that still wait for something; each has a `due_at`, the database insists.
+
+A closed attempt may have one, too: a hold that will lapse, an end that is to be looked at once more.
+"""
+
+
+class CaptureStatus(StrEnum):
+    """Where a capture stands; its attempt tells more."""
+
+    REQUESTED = "requested"
+    """Waits for its payment to be authorized."""
+    SUBMITTED = "submitted"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    REVERSED = "reversed"
 
 
 class RefundStatus(StrEnum):
@@ -83,6 +108,8 @@ class RefundStatus(StrEnum):
     PENDING = "pending"
     UNKNOWN = "unknown"
     SUCCEEDED = "succeeded"
+    REVERSED = "reversed"
+    """It had succeeded and came back; it is owed again."""
     FAILED = "failed"
     REJECTED = "rejected"
 
@@ -120,8 +147,12 @@ class Payment:
     charged_back: int = 0
     attention: bool = False
     """A person must look: the gateway's word contradicts ours, or nobody could tell for too long."""
+    cancel_requested: bool = False
+    """A command called it off: what succeeds from now on is given back."""
+    late: bool = False
+    """It succeeded after it was announced as over; its order may have been paid otherwise."""
     attempts: int = 0
-    """Call intents made so far, without those of refunds."""
+    """Call intents made so far, without those of captures and refunds."""
     sequence: int = 0
     """Number of the last event announced."""
 
@@ -142,6 +173,18 @@ class Payment:
             self.captured_gross - self.capture_reversed - taken_back - self.disputed_open - self.charged_back
         )
 
+    def standing(self) -> PaymentStatus:
+        """Where its amounts put a payment that was authorized; a void under way is told by its attempt."""
+        if self.capture_pending:
+            return PaymentStatus.CAPTURING
+        if self.capturable:
+            return PaymentStatus.PARTIALLY_CAPTURED if self.captured_gross else PaymentStatus.AUTHORIZED
+        if not self.captured_gross:
+            return PaymentStatus.VOIDED
+        return (
+            PaymentStatus.CAPTURED if self.captured_gross > self.capture_reversed else PaymentStatus.REVERSED
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -149,11 +192,16 @@ class Attempt:
 
     attempt_id: AttemptId
     payment_id: PaymentId
+    capture_id: CaptureId | None = None
     refund_id: RefundId | None = None
     operation: Operation
     gateway: str
     currency: str
     amount: int
+    acts_on: AttemptId | None = None
+    """The attempt that made what is captured, let go or refunded."""
+    authenticate: bool = False
+    """The bank is asked for strong customer authentication outright."""
     state: AttemptState
     reference: str | None = None
     """The gateway's id of the operation."""
@@ -173,6 +221,12 @@ class Attempt:
     """When a look-up first found no trace."""
     expires_at: datetime | None = None
     """When the customer's time to act is over."""
+    capture_before: datetime | None = None
+    """When the hold lapses."""
+    is_warned: bool = False
+    """That the hold lapses soon was announced."""
+    brought: str | None = field(default=None, repr=False)
+    """What the customer's browser brought back, as JSON."""
     due_at: datetime | None = None
     reason: str | None = None
     """Why it ended without effect, in our words (`FailureReason`)."""
@@ -196,6 +250,28 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """One capture command and what became of it."""
+
+    capture_id: CaptureId
+    payment_id: PaymentId
+    currency: str | None
+    amount: int | None
+    """None until submitted, if the command asked for all that is left."""
+    final: bool
+    status: CaptureStatus
+    request_hash: str
+    source: str
+    command_id: str
+    correlation_id: str
+    deadline_at: datetime
+    """A capture that waits for its payment is given up at this time."""
+    due_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
     """One refund command and what became of it."""
 
@@ -211,6 +287,8 @@ class Refund:
     source: str
     command_id: str
     correlation_id: str
+    external: bool = False
+    """Made at the gateway, by a person or by the gateway itself."""
     attempts: int = 0
     deadline_at: datetime
     """A refund that waits for its payment is given up at this time."""

@@ -36,6 +36,8 @@ from ledger.states import (
     OVER_WITHOUT_MONEY,
     Attempt,
     AttemptState,
+    Capture,
+    CaptureStatus,
     Payment,
     PaymentStatus,
     Refund,
@@ -104,6 +106,9 @@ def _one_of(column: str, values: Iterable[Enum]) -> str:
     return f"{column} IN ({', '.join(sorted(repr(str(value.value)) for value in values))})"
 
 
+LIVE = f"NOT {_one_of('status', OVER_WITHOUT_MONEY)} AND NOT late"
+"""A payment that keeps others of its order out. A late success must be recorded, whatever else was paid."""
+
 _AMOUNTS = (
     "requested",
     "authorized",
@@ -130,8 +135,8 @@ payments = Table(
         "uq_payments_live_order",
         "order_id",
         unique=True,
-        postgresql_where=text(f"NOT {_one_of('status', OVER_WITHOUT_MONEY)}"),
-        sqlite_where=text(f"NOT {_one_of('status', OVER_WITHOUT_MONEY)}"),
+        postgresql_where=text(LIVE),
+        sqlite_where=text(LIVE),
     ),
 )
 
@@ -141,10 +146,27 @@ attempts = Table(
     *_columns(Attempt, primary_key="attempt_id"),
     CheckConstraint(_one_of("state", AttemptState), name="state_known"),
     CheckConstraint("amount > 0", name="amount_positive"),
-    CheckConstraint(f"({_one_of('state', OPEN_ATTEMPT)}) = (due_at IS NOT NULL)", name="open_has_due_at"),
+    CheckConstraint(f"NOT ({_one_of('state', OPEN_ATTEMPT)}) OR due_at IS NOT NULL", name="open_has_due_at"),
     Index("ix_attempts_payment_id", "payment_id"),
+    Index("ix_attempts_reference", "reference"),
     Index(
         "ix_attempts_due_at",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
+)
+
+captures = Table(
+    "captures",
+    metadata,
+    *_columns(Capture, primary_key="capture_id"),
+    CheckConstraint(_one_of("status", CaptureStatus), name="status_known"),
+    CheckConstraint("amount > 0", name="amount_positive"),
+    CheckConstraint("(status = 'requested') = (due_at IS NOT NULL)", name="waiting_has_due_at"),
+    Index("ix_captures_payment_id", "payment_id"),
+    Index(
+        "ix_captures_due_at",
         "due_at",
         postgresql_where=text("due_at IS NOT NULL"),
         sqlite_where=text("due_at IS NOT NULL"),
@@ -157,7 +179,10 @@ refunds = Table(
     *_columns(Refund, primary_key="refund_id"),
     CheckConstraint(_one_of("status", RefundStatus), name="status_known"),
     CheckConstraint("amount > 0", name="amount_positive"),
-    CheckConstraint("(status = 'requested') = (due_at IS NOT NULL)", name="waiting_has_due_at"),
+    # One that came back is due when it is to be sent again; with nothing due it waits for a person.
+    CheckConstraint(
+        "status = 'reversed' OR (status = 'requested') = (due_at IS NOT NULL)", name="waiting_has_due_at"
+    ),
     Index("ix_refunds_payment_id", "payment_id"),
     Index(
         "ix_refunds_due_at",
@@ -176,6 +201,29 @@ inbox = Table(
     Column("subject", _ID, nullable=False),
     Column("received_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("message_id", "source"),
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("gateway", _ID, nullable=False),
+    Column("notice_id", _ID, nullable=False),
+    Column("event", _ID, nullable=False),
+    Column("payment_id", _ID, index=True),
+    Column("attempt_id", _ID),
+    Column("state", _ID, nullable=False),
+    Column("notice", Text, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("due_at", UtcTime),
+    PrimaryKeyConstraint("gateway", "notice_id"),
+    CheckConstraint("state IN ('taken', 'waiting', 'unmatched')", name="state_known"),
+    CheckConstraint("(state = 'waiting') = (due_at IS NOT NULL)", name="waiting_has_due_at"),
+    Index(
+        "ix_callbacks_due_at",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
 )
 
 outbox = Table(

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from messages.ids import OrderIdField, PaymentIdField, RefundIdField
+from messages.ids import CaptureIdField, OrderIdField, PaymentIdField, RefundIdField
 from messages.money import PositiveMoney
 
 GatewayName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
@@ -58,6 +58,9 @@ class PaymentRequested(Message):
     payment_method: PaymentMethod | None = Field(
         default=None, description="Either this or payment_method_id."
     )
+    alternatives: tuple[PaymentMethod, ...] = Field(
+        default=(), max_length=5, description="The same method's tokens at other gateways."
+    )
     payment_method_id: ShortText | None = Field(default=None, description="A stored payment method.")
     customer_id: ShortText | None = None
     capture: Literal["automatic", "manual"] = Field(
@@ -85,6 +88,42 @@ class PaymentRequested(Message):
         return self
 
 
+class CaptureRequested(Message):
+    """Order Service asks us to take held money, all that is left or a part."""
+
+    exchange: ClassVar[str] = "payments.commands"
+    routing_key: ClassVar[str] = "payment.capture_requested"
+
+    capture_id: CaptureIdField
+    payment_id: PaymentIdField
+    amount: PositiveMoney | None = Field(default=None, description="Default: all that is left to capture.")
+    final: bool = Field(default=True, description="The last capture: what is left of the hold is let go.")
+
+
+class VoidRequested(Message):
+    """Order Service asks us to let a hold go, or to call off a payment that is still under way."""
+
+    exchange: ClassVar[str] = "payments.commands"
+    routing_key: ClassVar[str] = "payment.void_requested"
+
+    payment_id: PaymentIdField
+    reason: ShortText | None = None
+
+
+class PaymentActionCompleted(Message):
+    """The customer came back from the bank's or the wallet's pages; Order Service hands on what was brought."""
+
+    exchange: ClassVar[str] = "payments.commands"
+    routing_key: ClassVar[str] = "payment.action_completed"
+
+    payment_id: PaymentIdField
+    brought: Annotated[
+        dict[MetadataKey, Annotated[str, StringConstraints(max_length=20_000)]],
+        AfterValidator(lambda entries: dict(sorted(entries.items()))),
+        Field(max_length=10, repr=False, description="The return address' query, such as `redirectResult`."),
+    ] = Field(default_factory=dict)
+
+
 class RefundRequested(Message):
     """Order Service asks us to give money back, all that is left or a part."""
 
@@ -98,11 +137,14 @@ class RefundRequested(Message):
     metadata: Metadata = Field(default_factory=dict)
 
 
-Command = PaymentRequested | RefundRequested
+Command = PaymentRequested | CaptureRequested | VoidRequested | PaymentActionCompleted | RefundRequested
 """The closed union of commands; dispatch takes it apart."""
 
 COMMANDS: dict[str, type[Command]] = {
     "PaymentRequested": PaymentRequested,
+    "CaptureRequested": CaptureRequested,
+    "VoidRequested": VoidRequested,
+    "PaymentActionCompleted": PaymentActionCompleted,
     "RefundRequested": RefundRequested,
 }
 """Wire name to class; a test keeps it in step with `Command`."""

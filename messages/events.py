@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from messages.commands import Message
-from messages.ids import PaymentIdField, RefundIdField
+from messages.ids import CaptureIdField, PaymentIdField, RefundNameField
 from messages.money import Money
 
 EVENTS_EXCHANGE = "payments.events"
@@ -19,6 +19,9 @@ Sequence = Annotated[
     int,
     Field(ge=1, description="Counts the payment's events without gaps: a missing number is a missed event."),
 ]
+
+
+LATE = "It had been announced as over before. Unless it is captured, the service gives it back by itself."
 
 
 class FailureReason(StrEnum):
@@ -53,6 +56,13 @@ class FailureReason(StrEnum):
     GATEWAY_UNAVAILABLE = "gateway_unavailable"
     REFUSED_BY_GATEWAY = "refused_by_gateway"
     NEVER_EXECUTED = "never_executed"
+    CANCELED_BY_COMMAND = "canceled_by_command"
+    NOTHING_HELD = "nothing_held"
+    MORE_THAN_CAPTURABLE = "more_than_capturable"
+    PARTIAL_CAPTURE_NOT_SUPPORTED = "partial_capture_not_supported"
+    MULTIPLE_CAPTURE_NOT_SUPPORTED = "multiple_capture_not_supported"
+    CAPTURE_UNDER_WAY = "capture_under_way"
+    SPREAD_OVER_CAPTURES = "spread_over_captures"
     PAYMENT_NOT_CAPTURED = "payment_not_captured"
     MORE_THAN_REFUNDABLE = "more_than_refundable"
     CURRENCY_DIFFERS = "currency_differs"
@@ -102,6 +112,10 @@ class PaymentAuthorized(PaymentEvent):
     routing_key: ClassVar[str] = "payment.authorized"
     amount: Annotated[Money, Field(description="What is held.")]
     gateway: str
+    capture_before: Annotated[
+        datetime | None, Field(description="When the hold lapses, as far as is known. UTC.")
+    ] = None
+    late: Annotated[bool, Field(description=LATE)] = False
 
 
 class PaymentSucceeded(PaymentEvent):
@@ -112,6 +126,8 @@ class PaymentSucceeded(PaymentEvent):
     captured: Annotated[Money, Field(description="Captured in all.")]
     capturable: Annotated[Money, Field(description="Left to capture.")]
     gateway: str
+    capture_id: CaptureIdField | None = None
+    late: Annotated[bool, Field(description=LATE)] = False
 
 
 class PaymentFailed(PaymentEvent):
@@ -165,10 +181,57 @@ class PaymentExpired(PaymentEvent):
     amount: Money
 
 
+class PaymentExpiring(PaymentEvent):
+    """A hold lapses soon: capture it or let it go."""
+
+    routing_key: ClassVar[str] = "payment.expiring"
+    amount: Annotated[Money, Field(description="Still held.")]
+    capture_before: Annotated[datetime, Field(description="UTC.")]
+
+
+class PaymentReleased(PaymentEvent):
+    """What was left of a hold after its captures was let go."""
+
+    routing_key: ClassVar[str] = "payment.released"
+    amount: Annotated[Money, Field(description="Let go now.")]
+
+
+class PaymentCaptureFailed(PaymentEvent):
+    """A capture is over and took nothing; what is held is still held unless another event says otherwise."""
+
+    routing_key: ClassVar[str] = "payment.capture_failed"
+    capture_id: CaptureIdField
+    amount: Money
+    category: Category
+    reason: FailureReason
+    message: str
+    gateway_code: str | None = None
+
+
+class PaymentVoidFailed(PaymentEvent):
+    """The hold was not let go, or there was none."""
+
+    routing_key: ClassVar[str] = "payment.void_failed"
+    amount: Annotated[Money, Field(description="Still held; zero where nothing is.")]
+    category: Category
+    reason: FailureReason
+    message: str
+    gateway_code: str | None = None
+
+
+class PaymentReversed(PaymentEvent):
+    """Captured money was taken back later, by the bank or the gateway."""
+
+    routing_key: ClassVar[str] = "payment.reversed"
+    amount: Annotated[Money, Field(description="Taken back now.")]
+    captured: Annotated[Money, Field(description="Still captured.")]
+    capture_id: CaptureIdField | None = None
+
+
 class RefundEvent(PaymentEvent):
     """What every event about a refund carries; its sequence is the payment's."""
 
-    refund_id: RefundIdField
+    refund_id: RefundNameField
     amount: Money
 
 
@@ -178,6 +241,7 @@ class RefundProcessed(RefundEvent):
     routing_key: ClassVar[str] = "refund.processed"
     refunded: Annotated[Money, Field(description="Refunded in all.")]
     refundable: Annotated[Money, Field(description="Left to refund.")]
+    external: Annotated[bool, Field(description="Made at the gateway, not by a command.")] = False
 
 
 class RefundPending(RefundEvent):
@@ -195,6 +259,15 @@ class RefundFailed(RefundEvent):
     reason: FailureReason
     message: str
     gateway_code: str | None = None
+
+
+class RefundReversed(RefundEvent):
+    """A refund that had succeeded came back; it is owed again, and is sent once more or given to a person."""
+
+    routing_key: ClassVar[str] = "refund.reversed"
+    sent_again_at: Annotated[
+        datetime | None, Field(description="When it is sent again; none: a person decides. UTC.")
+    ] = None
 
 
 class CommandRejected(Event):
@@ -222,9 +295,15 @@ EVENTS: dict[str, type[Event]] = {
         PaymentInDoubt,
         PaymentVoided,
         PaymentExpired,
+        PaymentExpiring,
+        PaymentReleased,
+        PaymentReversed,
+        PaymentCaptureFailed,
+        PaymentVoidFailed,
         RefundProcessed,
         RefundPending,
         RefundFailed,
+        RefundReversed,
         CommandRejected,
     )
 }

@@ -117,6 +117,13 @@ class WorkerSettings(_Block):
     action_time_s: Seconds = 3600
     refund_patience_s: Seconds = 24 * 3600
     refund_poll_s: Seconds = 30
+    refund_resends: Annotated[int, Field(ge=0, le=5)] = 1
+    refund_resend_delay_s: Seconds = 24 * 3600
+    expiry_warning_s: Seconds = 24 * 3600
+    hold_lasts_s: Seconds = 7 * 24 * 3600
+    late_grace_s: Seconds = 600
+    callback_patience_s: Seconds = 900
+    callback_poll_s: Seconds = 30
 
 
 class LogSettings(_Block):

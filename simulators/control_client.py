@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import httpx
@@ -69,6 +69,20 @@ class ControlClient:
         """How often each endpoint and idempotency key was seen and executed."""
         requests: dict[str, Any] = self._call("GET", "/requests")
         return requests
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        """Every webhook, first to last, delivered or not: `{id, at, content, body, deliveries}`."""
+        webhooks: list[dict[str, Any]] = self._call("GET", "/webhooks/")
+        return webhooks
+
+    def deliver(self, **endpoint: object) -> dict[str, Any]:
+        """Change where webhooks go and how: the fields of `simulators.deliveries.Endpoint`, and the gateway's own."""
+        told: dict[str, Any] = self._call("POST", "/webhooks/endpoint", endpoint)
+        return told
+
+    def deliver_again(self, ids: Sequence[str]) -> None:
+        """Deliver some once more, in this order."""
+        self._call("POST", "/webhooks/again", {"ids": list(ids)})
 
     def _call(
         self, method: str, path: str, body: object = None, *, params: Mapping[str, str] | None = None

@@ -20,16 +20,17 @@ from simulators.paypal.simulator import PaypalSimulator
 from simulators.serving import listening, served_in_thread
 from simulators.stripe import DEFAULT_API_KEY, DEFAULT_SETTLE_AFTER_S
 from simulators.stripe.app import stripe_app
+from simulators.stripe.control_client import StripeControlClient
 from simulators.stripe.simulator import StripeSimulator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningSimulator:
-    """Where a simulator is reached."""
+    """Where a Stripe simulator is reached."""
 
     url: str
     api_key: str = field(repr=False)
-    control: ControlClient = field(repr=False)
+    control: StripeControlClient = field(repr=False)
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def running_stripe(
     simulator = StripeSimulator(data_file=data_file, settle_after_s=settle_after_s)
     listener = listening("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    control = ControlClient(f"{url}/_control")
+    control = StripeControlClient(f"{url}/_control")
     try:
         with served_in_thread(stripe_app(simulator, api_key=DEFAULT_API_KEY), listener):
             yield RunningSimulator(url=url, api_key=DEFAULT_API_KEY, control=control)

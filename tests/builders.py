@@ -25,14 +25,31 @@ from gateways.protocol import (
     Unknown,
 )
 from handlers.decision import Answered, Asked, Call, Known, Policy
-from ledger.states import Attempt, AttemptState, Payment, PaymentStatus, Refund, RefundStatus
-from messages.commands import Command, PaymentRequested, RefundRequested
-from messages.ids import AttemptId, PaymentId, RefundId
+from ledger.states import (
+    Attempt,
+    AttemptState,
+    Capture,
+    CaptureStatus,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+)
+from messages.commands import (
+    CaptureRequested,
+    Command,
+    PaymentActionCompleted,
+    PaymentRequested,
+    RefundRequested,
+    VoidRequested,
+)
+from messages.ids import AttemptId, CaptureId, PaymentId, RefundId
 from messages.money import Money
 from messages.operation import Operation
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PAYMENT = PaymentId("pay_1")
+CAPTURE = CaptureId("cap_1")
 REFUND = RefundId("ref_1")
 TOKEN = "pm_card_visa"
 REFERENCE = "pi_1"
@@ -83,6 +100,22 @@ def a_payment_requested(**fields: object) -> PaymentRequested:
 def a_refund_requested(**fields: object) -> RefundRequested:
     """A RefundRequested; fields as in `refund_data`."""
     return RefundRequested.model_validate_json(json.dumps(refund_data(**fields)))
+
+
+def a_capture_requested(**fields: object) -> CaptureRequested:
+    """A final CaptureRequested for all that is left."""
+    data = _filled({"capture_id": CAPTURE, "payment_id": PAYMENT}, fields)
+    return CaptureRequested.model_validate_json(json.dumps(data))
+
+
+def a_void_requested(**fields: object) -> VoidRequested:
+    """A VoidRequested."""
+    return VoidRequested.model_validate_json(json.dumps(_filled({"payment_id": PAYMENT}, fields)))
+
+
+def an_action_completed(**fields: object) -> PaymentActionCompleted:
+    """The customer is back."""
+    return PaymentActionCompleted.model_validate_json(json.dumps(_filled({"payment_id": PAYMENT}, fields)))
 
 
 def asked(command: Command, *, message_id: str = "msg_1", source: str = "/order-service") -> Asked:
@@ -221,6 +254,27 @@ def an_attempt(**fields: Any) -> Attempt:
     return Attempt(**defaults | fields)
 
 
+def a_capture(**fields: Any) -> Capture:
+    """A capture of all that is held, waiting."""
+    defaults: dict[str, Any] = {
+        "capture_id": CAPTURE,
+        "payment_id": PAYMENT,
+        "currency": None,
+        "amount": None,
+        "final": True,
+        "status": CaptureStatus.REQUESTED,
+        "request_hash": "hash",
+        "source": "/order-service",
+        "command_id": "msg_3",
+        "correlation_id": "msg_3",
+        "deadline_at": NOON + timedelta(hours=24),
+        "due_at": NOON + timedelta(seconds=30),
+        "created_at": NOON,
+        "updated_at": NOON,
+    }
+    return Capture(**defaults | fields)
+
+
 def a_refund(**fields: Any) -> Refund:
     """A refund of all that is left, waiting."""
     request = asked(a_refund_requested(), message_id="msg_2")
@@ -243,12 +297,14 @@ def a_refund(**fields: Any) -> Refund:
     return Refund(**defaults | fields)
 
 
-def known_of(payment: Payment | None, *rows: Attempt | Refund) -> Known:
+def known_of(payment: Payment | None, *rows: Attempt | Capture | Refund) -> Known:
     """All that is known of one payment."""
     known = Known(payment=payment)
     for row in rows:
         if isinstance(row, Attempt):
             known.attempts[row.attempt_id] = row
+        elif isinstance(row, Capture):
+            known.captures[row.capture_id] = row
         else:
             known.refunds[row.refund_id] = row
     return known

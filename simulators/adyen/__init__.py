@@ -16,6 +16,7 @@ How a payment ends is decided by its card (`paymentMethod.storedPaymentMethodId`
 | `sim_error`, `sim_cancelled`            | Error (4), Cancelled (16)                                   |
 | `sim_redirect`                          | RedirectShopper; Refused (38) when nobody is there          |
 | `sim_challenge`                         | ChallengeShopper, with an action for Adyen's component      |
+| `sim_authentication_required`           | Refused (38), unless `attemptAuthentication` is `always`    |
 | `sim_pending_then_authorised`           | Pending, later authorised; so `…_then_refused`              |
 | `sim_received_then_authorised`          | Received, later authorised                                  |
 | `sim_partially_authorised`              | PartiallyAuthorised, for half                               |
@@ -30,11 +31,16 @@ Of Adyen's test platform, `additionalData.RequestedTestAcquirerResponseCode` (a 
 `RequestedTestErrorResponseCode` (`NO_CONNECTION_AVAILABLE`, `IOEXCEPTION_RECEIVED`) are served.
 
 "Later" is `settle_after_s` on the simulator's clock, or when the control interface says so; modifications are
-executed as late as that. An authorisation that nobody captures expires after 28 days. A customer follows the
-link of the action (`?decision=fail` refuses) and comes back to `returnUrl` with `redirectResult`, which the
-shop hands in to `/payments/details`.
+executed as late as that. An authorisation that nobody captures expires after 28 days. With
+`authenticationData.attemptAuthentication` any card that would pay asks for its customer first, by a redirect, or by
+a challenge where `nativeThreeDS` is `preferred`. A customer follows the link of the action (`?decision=fail`
+refuses) and comes back to `returnUrl` with `redirectResult`, which the shop hands in to `/payments/details`; the
+link of a challenge answers with the `details` that Adyen's component would have given.
 
-Webhooks are delivered once the control interface was told where to (`simulators.adyen.app`), signed, with
+What is done by hand in the customer area, and what fails long after it succeeded, the control interface has
+(`simulators.adyen.app`): the webhooks of the former go by the payment's own merchant reference.
+
+Webhooks are delivered once the control interface was told where to (`simulators.deliveries`), signed, with
 Basic authentication, one at a time and again until they are accepted. On request: more than once, late, out
 of order, many in one body, wrongly signed or not at all. All can be read from the control interface.
 

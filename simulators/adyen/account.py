@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from simulators.adyen.errors import no_original
-from simulators.adyen.webhooks import Shelf, item_of
+from simulators.adyen.webhooks import Endpoint, item_of
 from simulators.clock import Clock
+from simulators.deliveries import PostOffice
 from simulators.store import Json, Store
 
 ALPHABET = "23456789BCDFGHJKLMNPQRSTVWXZ"
@@ -43,7 +44,7 @@ class Account:
         self,
         store: Store,
         clock: Clock,
-        shelf: Shelf,
+        office: PostOffice[Endpoint],
         *,
         code: str,
         settle_after_s: float,
@@ -56,7 +57,7 @@ class Account:
         self.many_captures = many_captures
         """Whether what a partial capture leaves stays held."""
         self._store = store
-        self._shelf = shelf
+        self._office = office
         self.executing = Execution()
 
     @contextmanager
@@ -85,9 +86,18 @@ class Account:
         """The payments a merchant reference was given to, first to last; it need not be one only."""
         return list(self._store.newest_first("payment", owner=reference))[::-1]
 
+    def payment_called(self, reference: str) -> Json | None:
+        """A payment by its pspReference, or the first of a merchant reference."""
+        return self.find("payment", reference) or next(iter(self.payments_of(reference)), None)
+
+    def modification_called(self, reference: str) -> Json | None:
+        """A modification by its pspReference, or the last of a merchant reference."""
+        named = self._store.newest_first("modification", owner=reference) if reference else iter(())
+        return self.find("modification", reference) or next(iter(named), None)
+
     def save(self, kind: str, thing: Json, *, event: str) -> Json:
         """Write a payment or modification, and note what happened to it."""
-        self._store.put(kind, thing["psp"], thing, owner=thing["reference"] if kind == "payment" else "")
+        self._store.put(kind, thing["psp"], thing, owner=thing.get("reference") or "")
         self._note("event", {"at": self.clock.now(), "type": event, "id": thing["psp"]})
         return thing
 
@@ -134,7 +144,7 @@ class Account:
             original=payment["psp"] if modification else None,
             more=more,
         )
-        self._shelf.add(item, at=self.clock.now())
+        self._office.put(item)
 
     def tell_of_technical_cancel(self, cancel: Json, payment: Json | None, *, reason: str) -> None:
         """As `tell`; such a webhook goes by the name of the payment, as in Adyen's sample of it."""
@@ -149,7 +159,7 @@ class Account:
             reason=reason,
             original=payment["psp"] if payment else None,
         )
-        self._shelf.add(item, at=self.clock.now())
+        self._office.put(item)
 
     def later(self, step: Step, psp: str, *, in_s: float) -> None:
         """Let a step fall due, by the simulator's clock."""

@@ -1,13 +1,15 @@
 """Adyen's API over HTTP: who may call, which endpoint it is, and the headers of the answer.
 
-Beside what every simulator offers (`simulators.control`), the control interface has here:
+Beside what every simulator offers (`simulators.control`, `simulators.deliveries`), the control interface has here:
 
-| call                               | does                                                                |
-|------------------------------------|---------------------------------------------------------------------|
-| `GET /_control/webhooks`           | every webhook, first to last: `{id, at, item, body, deliveries}`    |
-| `GET /_control/webhooks/endpoint`  | tells where webhooks go, and how                                    |
-| `POST /_control/webhooks/endpoint` | changes some of that: see `simulators.adyen.webhooks.Endpoint`      |
-| `POST /_control/webhooks/again`    | delivers some once more, in this order: `{ids}`                     |
+| call                     | does                                                                               |
+|--------------------------|------------------------------------------------------------------------------------|
+| `POST /_control/by_hand` | acts as somebody in the customer area: `{payment, action, amount}`, with `capture`, |
+|                          | `cancel` or `refund`; answers `{pspReference}`                                     |
+| `POST /_control/undo`    | lets what succeeded fail after all: `{reference, event}`, with `CAPTURE_FAILED`,   |
+|                          | `REFUND_FAILED` or `REFUNDED_REVERSED`                                             |
+
+Payments and modifications go by their pspReference or by their merchant reference.
 """
 
 from __future__ import annotations
@@ -17,18 +19,19 @@ import secrets
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from simulators.adyen import errors
 from simulators.adyen.errors import AdyenError
+from simulators.adyen.modifications import ByHand, Failure
 from simulators.adyen.operations import OPERATIONS, Operation
 from simulators.adyen.simulator import AdyenSimulator, Answer, Broken, Call
-from simulators.adyen.webhooks import Endpoint
 from simulators.control import control_mount
+from simulators.deliveries import webhook_routes
 from simulators.faults import Ending
 from simulators.serving import HangUp
 from simulators.store import Json
@@ -50,7 +53,8 @@ def adyen_app(simulator: AdyenSimulator, *, api_key: str) -> Starlette:
                 for operation in OPERATIONS
             ),
             Route("/3ds/{psp}", _bank_page(simulator), methods=["GET"]),
-            Mount("/_control/webhooks", routes=_webhook_routes(simulator)),
+            *webhook_routes(simulator.office),
+            *_own_control(simulator),
             control_mount(simulator),
             Route("/{rest:path}", _nowhere, methods=METHODS),
         ]
@@ -99,46 +103,43 @@ def _bank_page(simulator: AdyenSimulator) -> Page:
             )
         except AdyenError as error:
             return PlainTextResponse(str(error), status_code=error.status)
+        if back["name"] == "threeDSResult":  # there is no browser with Adyen's component in it
+            return JSONResponse({"details": {back["name"]: back["result"]}})
         url = back["return_url"]
         joint = "&" if "?" in url else "?"
-        added = urlencode({"redirectResult": back["redirect_result"]})
-        return RedirectResponse(f"{url}{joint}{added}", status_code=303)
+        return RedirectResponse(f"{url}{joint}{urlencode({back['name']: back['result']})}", status_code=303)
 
     return page
 
 
-class _Again(BaseModel):
+class _ByHand(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    ids: list[str]
+    payment: str
+    action: ByHand
+    amount: int | None = Field(default=None, gt=0)
 
 
-def _webhook_routes(simulator: AdyenSimulator) -> list[Route]:
-    shelf = simulator.shelf
+class _Undo(BaseModel):
+    model_config = ConfigDict(extra="forbid")
 
-    async def webhooks(request: Request) -> object:
-        return shelf.all()
+    reference: str
+    event: Failure
 
-    async def endpoint(request: Request) -> object:
-        if request.method == "POST":
-            changed = {**shelf.endpoint.model_dump(), **_decoded(await request.body())}
-            shelf.set_endpoint(Endpoint(**changed))
-            simulator.courier.wake()
-        return shelf.endpoint.model_dump()
 
-    async def again(request: Request) -> object:
-        asked = _Again.model_validate_json(await request.body())
-        for id in asked.ids:
-            shelf.get(id)
-            shelf.done_with(id)
-            shelf.wait(id, not_before=simulator.clock.now())
-        simulator.courier.wake()
+def _own_control(simulator: AdyenSimulator) -> list[Route]:
+    async def by_hand(request: Request) -> object:
+        asked = _ByHand.model_validate_json(await request.body())
+        return {"pspReference": simulator.by_hand(asked.payment, asked.action, asked.amount)}
+
+    async def undo(request: Request) -> object:
+        asked = _Undo.model_validate_json(await request.body())
+        simulator.undo(asked.reference, asked.event)
         return {}
 
     return [
-        Route("/", _as_json(webhooks), methods=["GET"]),
-        Route("/endpoint", _as_json(endpoint), methods=["GET", "POST"]),
-        Route("/again", _as_json(again), methods=["POST"]),
+        Route("/_control/by_hand", _as_json(by_hand), methods=["POST"]),
+        Route("/_control/undo", _as_json(undo), methods=["POST"]),
     ]
 
 
@@ -146,7 +147,7 @@ def _as_json(answer: Callable[[Request], Awaitable[object]]) -> Page:
     async def page(request: Request) -> Response:
         try:
             return JSONResponse(await answer(request))
-        except (ValidationError, ValueError) as error:
+        except ValueError as error:  # pydantic's are of this kind
             return JSONResponse({"error": str(error)}, status_code=400)
         except AdyenError as error:
             return JSONResponse({"error": str(error)}, status_code=error.status)

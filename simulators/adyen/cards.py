@@ -58,10 +58,11 @@ REFUSALS = {
 """`refusalReasonCode` and its words (docs.adyen.com/development-resources/refusal-reasons)."""
 
 AUTHENTICATION_FAILED = "11"
-NOT_AUTHENTICATED_OFF_SESSION = "38"
+NOT_AUTHENTICATED = "38"
 DECLINED_LATER = "2"
 
 Modification = Literal["capture", "cancel", "refund"]
+Asks = Literal["redirect", "challenge"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,9 @@ class Card:
     """What a token stands for; without more, a card that pays."""
 
     refusal: Refusal | None = None
-    asks: Literal["redirect", "challenge"] | None = None
+    asks: Asks | None = None
+    wants_authentication: bool = False
+    """Refused as 38, unless the merchant has asked for authentication."""
     waits: Literal["Pending", "Received"] | None = None
     then: Literal["succeed", "fail"] = "succeed"
     part_of_amount: bool = False
@@ -104,6 +107,7 @@ CARDS: dict[str, Card] = {
     "sim_cancelled": Card(refusal=Refusal(code="16", result_code="Cancelled")),
     "sim_redirect": Card(asks="redirect"),
     "sim_challenge": Card(asks="challenge"),
+    "sim_authentication_required": Card(wants_authentication=True),
     "sim_pending_then_authorised": Card(waits="Pending"),
     "sim_pending_then_refused": Card(waits="Pending", then="fail"),
     "sim_received_then_authorised": Card(waits="Received"),

@@ -84,10 +84,24 @@ def payment_method(name: str, value: Any) -> None:
 
 
 def details(name: str, value: Any) -> None:
-    """What the customer came back with."""
-    if not isinstance(value, dict) or set(value) != {"redirectResult"}:
+    """What the customer came back with: one thing."""
+    if not isinstance(value, dict) or len(value) != 1 or not set(value) & {"redirectResult", "threeDSResult"}:
         raise Unprocessable("Invalid payment details", code="14_005")
-    text(20_000)("redirectResult", value["redirectResult"])
+    for name, result in value.items():
+        text(20_000)(name, result)
+
+
+def authentication(name: str, value: Any) -> None:
+    """Whether to authenticate the customer, and how."""
+    if not isinstance(value, dict):
+        raise unreadable(f"Field '{name}' is not an object")
+    if set(value) - {"attemptAuthentication", "authenticationOnly", "threeDSRequestData"}:
+        raise unreadable(f"Structure of AuthenticationData contains unknown fields: {sorted(value)}")
+    if "attemptAuthentication" in value:
+        one_of("always", "never")("attemptAuthentication", value["attemptAuthentication"])
+    how = value.get("threeDSRequestData", {})
+    if not isinstance(how, dict) or how.get("nativeThreeDS") not in (None, "preferred", "disabled"):
+        raise unreadable("Field 'threeDSRequestData' is not valid.")
 
 
 def anything(name: str, value: Any) -> None:
@@ -130,7 +144,7 @@ ANYWHERE: dict[str, Check] = {**unused("applicationInfo"), "merchantAccount": te
 PAYMENT: dict[str, Check] = {
     **ANYWHERE,
     **unused(
-        "accountInfo additionalAmount authenticationData bankAccount billingAddress browserInfo channel"
+        "accountInfo additionalAmount bankAccount billingAddress browserInfo channel"
         " checkoutAttemptId company countryCode dateOfBirth dccQuote deliverAt deliveryAddress deliveryDate"
         " deviceFingerprint enableOneClick enablePayOut enableRecurring enhancedSchemeData entityType"
         " fraudOffset fundOrigin fundRecipient industryUsage installments lineItems"
@@ -143,6 +157,7 @@ PAYMENT: dict[str, Check] = {
     ),
     "additionalData": strings,
     "amount": amount,
+    "authenticationData": authentication,
     "captureDelayHours": hours,
     "merchantOrderReference": text(1000),
     "metadata": metadata,

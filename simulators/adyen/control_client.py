@@ -1,26 +1,20 @@
-"""The control interface from the other side, with what only Adyen's simulator has: webhooks."""
+"""The control interface from the other side, with what only Adyen's simulator has."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+from simulators.adyen.modifications import ByHand, Failure
 from simulators.control_client import ControlClient
 
 
 class AdyenControlClient(ControlClient):
     """Speak to an Adyen simulator's control interface."""
 
-    def webhooks(self) -> list[dict[str, Any]]:
-        """Every webhook, first to last, delivered or not: `{id, at, item, body, deliveries}`."""
-        webhooks: list[dict[str, Any]] = self._call("GET", "/webhooks/")
-        return webhooks
+    def by_hand(self, payment: str, action: ByHand, *, amount: int | None = None) -> str:
+        """Act as somebody in the customer area, on a payment by either reference; give the pspReference."""
+        asked = {"payment": payment, "action": action, "amount": amount}
+        psp: str = self._call("POST", "/by_hand", asked)["pspReference"]
+        return psp
 
-    def deliver(self, **endpoint: object) -> dict[str, Any]:
-        """Change where webhooks go and how; the fields are those of `simulators.adyen.webhooks.Endpoint`."""
-        told: dict[str, Any] = self._call("POST", "/webhooks/endpoint", endpoint)
-        return told
-
-    def deliver_again(self, ids: Sequence[str]) -> None:
-        """Deliver some once more, in this order."""
-        self._call("POST", "/webhooks/again", {"ids": list(ids)})
+    def undo(self, reference: str, event: Failure) -> None:
+        """Let a capture or refund that succeeded fail after all; by either reference, a sale by its payment's."""
+        self._call("POST", "/undo", {"reference": reference, "event": event})

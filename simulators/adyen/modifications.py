@@ -28,6 +28,8 @@ EVENTS = {
     "technical_cancel": "TECHNICAL_CANCEL",
 }
 Kind = Literal["capture", "cancel", "refund", "reversal"]
+ByHand = Literal["capture", "cancel", "refund"]
+Failure = Literal["CAPTURE_FAILED", "REFUND_FAILED", "REFUNDED_REVERSED"]
 
 
 def receive(account: Account, psp: str, body: Json, *, kind: Kind) -> Json:
@@ -63,6 +65,7 @@ def execute(account: Account, modification: Json, decision: Literal["succeed", "
     reason = REFUSED if decision == "fail" else _why_not(payment, modification, kind)
     if not reason:
         _do(account, payment, modification, kind)
+        modification["did"] = {"capture": "captured", "refund": "refunded"}.get(kind, "canceled")
     _done(account, modification, reason)
     more = {"modification.action": kind} if modification["kind"] == "reversal" else None
     account.tell(
@@ -77,21 +80,54 @@ def execute(account: Account, modification: Json, decision: Literal["succeed", "
         account.later(Step.UNDO, modification["psp"], in_s=account.settle_after_s)
 
 
-def undo(account: Account, psp: str) -> None:
-    """What succeeded turns out not to have: the card scheme rejected it, or the money came back."""
+def by_hand(account: Account, payment: Json, kind: ByHand, amount: int | None) -> str:
+    """Take a modification from the customer area; it is told of by the payment's own merchant reference."""
+    value = payment["amount"]["value"] if amount is None else amount
+    body = {} if kind == "cancel" else {"amount": {**payment["amount"], "value": value}}
+    psp: str = _received(account, kind, body, payment=payment["psp"])["psp"]
+    return psp
+
+
+def undo_as_its_card_says(account: Account, psp: str) -> None:
+    """What succeeded turns out not to have; a reference of a payment means a sale."""
     modification = account.find("modification", psp)
     payment = account.get("payment", modification["payment"] if modification else psp)
     event = card_of(payment).later_event
     assert event is not None, "only cards that ask for it come here"
-    amount = (modification or payment)["amount"]["value"]
-    if event == "CAPTURE_FAILED":
-        payment["captured"] -= amount
-        account.moved("capture_failed", payment, amount=amount, modification=modification)
-    else:
-        payment["refunded"] -= amount
-        account.moved("refund_failed", payment, amount=amount, modification=modification)
+    if modification is None:
+        undo_sale(account, payment, event)
+    elif modification["state"] == "done":  # else somebody was faster
+        undo(account, modification, event)
+
+
+def undo(account: Account, modification: Json, event: Failure) -> None:
+    """The card scheme rejected a capture or refund, or the money came back. Raises ValueError if it never went."""
+    payment = account.get("payment", modification.get("payment", ""))
+    side = "captured" if event == "CAPTURE_FAILED" else "refunded"
+    if modification["state"] != "done" or modification["did"] != side:
+        raise ValueError(f"{modification['psp']} is no modification that can end as {event}")
+    modification["state"] = "undone"
+    account.save("modification", modification, event=event)
+    _take_back(account, payment, event, modification)
+
+
+def undo_sale(account: Account, payment: Json, event: Failure) -> None:
+    """A payment that captured by itself turns out not to be captured. Raises ValueError if it was not."""
+    if event != "CAPTURE_FAILED" or not payment["captured"]:
+        raise ValueError(f"{payment['psp']} is no payment that can end as {event}")
+    amount = {**payment["amount"], "value": payment["captured"]}
+    capture: Json = {"psp": account.new_psp(), "reference": None, "amount": amount}
+    _take_back(account, payment, event, capture)
+
+
+def _take_back(account: Account, payment: Json, event: Failure, modification: Json) -> None:
+    side = "captured" if event == "CAPTURE_FAILED" else "refunded"
+    amount = (modification["amount"] or {**payment["amount"], "value": payment[side]})["value"]
+    payment[side] -= amount
+    operation = "capture_failed" if event == "CAPTURE_FAILED" else "refund_failed"
+    account.moved(operation, payment, amount=amount, modification=modification)
     account.save("payment", payment, event=event)
-    account.tell(event, payment, modification=modification or payment, reason=f"{event} by the simulator")
+    account.tell(event, payment, modification=modification, reason=f"{event} by the simulator")
 
 
 def _received(account: Account, kind: str, body: Json, **names: str) -> Json:
@@ -101,6 +137,7 @@ def _received(account: Account, kind: str, body: Json, **names: str) -> Json:
         "reference": body.get("reference"),
         "amount": body.get("amount"),
         "state": "received",
+        "did": None,
         "idempotency_key": account.executing.idempotency_key,
         **names,
     }

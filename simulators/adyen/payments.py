@@ -14,8 +14,9 @@ from simulators.adyen.cards import (
     AUTHENTICATION_FAILED,
     CARDS,
     DECLINED_LATER,
-    NOT_AUTHENTICATED_OFF_SESSION,
+    NOT_AUTHENTICATED,
     REFUSALS,
+    Asks,
     Card,
     Refusal,
 )
@@ -34,13 +35,16 @@ def pay(account: Account, body: Json) -> Json:
     if card is None or "shopperReference" not in body:
         raise no_contract()
     payment = _new(account, body)
+    asks, wanted = _asks(card, body), _authentication(body).get("attemptAuthentication")
     refusal = _asked_for(body) or card.refusal
-    if refusal is None and card.asks and _is_off_session(body):
-        refusal = Refusal(code=NOT_AUTHENTICATED_OFF_SESSION)
+    if refusal is None and card.wants_authentication and wanted != "always":
+        refusal = Refusal(code=NOT_AUTHENTICATED)
+    if refusal is None and asks and (_is_off_session(body) or wanted == "never"):
+        refusal = Refusal(code=NOT_AUTHENTICATED)
     if refusal is not None:
         return _refuse(account, payment, refusal)
-    if card.asks:
-        return _ask(account, payment, card.asks)
+    if asks:
+        return _ask(account, payment, asks)
     if card.waits:
         payment |= {"state": "waiting", "result": card.waits}
         account.save("payment", payment, event=card.waits.upper())
@@ -53,14 +57,17 @@ def follow_link(account: Account, psp: str, decision: Literal["succeed", "fail"]
     """The customer was at the bank: what the shop is sent back with. Nothing is paid before it hands that in."""
     payment = account.get("payment", psp)
     result = secrets.token_urlsafe(24)
-    account.save("redirect", {"psp": result, "payment": psp, "decision": decision}, event="REDIRECTED")
-    return {"redirect_result": result, "return_url": payment["return_url"]}
+    name = "threeDSResult" if payment["asks"] == "challenge" else "redirectResult"
+    brought = {"psp": result, "payment": psp, "name": name, "decision": decision}
+    account.save("redirect", brought, event="REDIRECTED")
+    return {"name": name, "result": result, "return_url": payment["return_url"]}
 
 
 def hand_in(account: Account, body: Json) -> Json:
     """POST /payments/details: what the customer came back with. Handed in again, it tells the same."""
-    redirect = account.find("redirect", body["details"]["redirectResult"])
-    if redirect is None:
+    [(name, result)] = body["details"].items()
+    redirect = account.find("redirect", result)
+    if redirect is None or redirect["name"] != name:
         raise Unprocessable("Invalid payment details", code="14_005")
     payment = account.get("payment", redirect["payment"])
     if payment["state"] == "asking":
@@ -131,6 +138,7 @@ def _new(account: Account, body: Json) -> Json:
         "delay_hours": body.get("captureDelayHours", 0),
         "metadata": body.get("metadata", {}),
         "return_url": body["returnUrl"],
+        "asks": None,
     }
 
 
@@ -144,21 +152,40 @@ def _is_off_session(body: Json) -> bool:
     return body.get("recurringProcessingModel") in ("Subscription", "UnscheduledCardOnFile")
 
 
-def _ask(account: Account, payment: Json, how: Literal["redirect", "challenge"]) -> Json:
-    payment |= {"state": "asking", "result": "RedirectShopper" if how == "redirect" else "ChallengeShopper"}
+def _authentication(body: Json) -> Json:
+    asked: Json = body.get("authenticationData", {})
+    return asked
+
+
+def _asks(card: Card, body: Json) -> Asks | None:
+    """Whether and how the customer is asked: because of the card, or because the merchant wants it so."""
+    asked = _authentication(body)
+    if card.asks or asked.get("attemptAuthentication") != "always":
+        return card.asks
+    is_native = asked.get("threeDSRequestData", {}).get("nativeThreeDS") == "preferred"
+    return "challenge" if is_native else "redirect"
+
+
+def _ask(account: Account, payment: Json, how: Asks) -> Json:
+    payment |= {
+        "asks": how,
+        "state": "asking",
+        "result": "RedirectShopper" if how == "redirect" else "ChallengeShopper",
+    }
     account.save("payment", payment, event="ASKED_CUSTOMER")
     # No pspReference yet: for such payments it is told by /payments/details (Checkout v72, PaymentResponse).
     return {**_result(payment), "action": _action(account, payment, how)}
 
 
-def _action(account: Account, payment: Json, how: Literal["redirect", "challenge"]) -> Json:
+def _action(account: Account, payment: Json, how: Asks) -> Json:
+    url = f"{account.executing.base_url}/3ds/{payment['psp']}"
     if how == "redirect":
-        url = f"{account.executing.base_url}/3ds/{payment['psp']}"
         return {"type": "redirect", "paymentMethodType": "scheme", "method": "GET", "url": url}
     return {
         "type": "threeDS2",
         "subtype": "challenge",
         "paymentMethodType": "scheme",
+        "url": url,
         "token": secrets.token_urlsafe(48),
         "authorisationToken": secrets.token_urlsafe(48),
     }

@@ -11,12 +11,12 @@ from simulators.adyen import errors, modifications, payments
 from simulators.adyen.account import Account, Execution, Step
 from simulators.adyen.cards import CARDS
 from simulators.adyen.checks import check
-from simulators.adyen.courier import Courier
 from simulators.adyen.errors import AdyenError, Turned
 from simulators.adyen.idempotency import Idempotency
 from simulators.adyen.operations import Operation
-from simulators.adyen.webhooks import Shelf
+from simulators.adyen.webhooks import PATIENCE, Endpoint, pack
 from simulators.clock import Clock
+from simulators.deliveries import PostOffice
 from simulators.faults import DEFAULT_SECONDS, FAULTS, Armed, Ending, Fault, FaultBox, Match, Signs
 from simulators.statistics import Statistics
 from simulators.store import Json, Store
@@ -69,12 +69,18 @@ class AdyenSimulator:
         self.clock = Clock(float((self._store.get("clock", "clock") or {"ahead_s": 0})["ahead_s"]))
         self.faults = FaultBox()
         self.statistics = Statistics()
-        self.shelf = Shelf(self._store)
-        self.courier = Courier(self.shelf, self.clock, do_what_is_due=self._do_what_is_due)
+        self.office = PostOffice(
+            self._store,
+            self.clock,
+            endpoint=Endpoint(),
+            pack=pack,
+            patience=PATIENCE,
+            do_what_is_due=self._do_what_is_due,
+        )
         self._account = Account(
             self._store,
             self.clock,
-            self.shelf,
+            self.office,
             code=merchant_account,
             settle_after_s=settle_after_s,
             many_captures=many_captures,
@@ -84,7 +90,7 @@ class AdyenSimulator:
 
     def close(self) -> None:
         """Deliver no more and release the data file."""
-        self.courier.stop()
+        self.office.stop()
         self._store.close()
 
     async def answer(self, call: Call) -> Answer | Broken:
@@ -106,7 +112,7 @@ class AdyenSimulator:
         self.clock.advance(seconds)
         self._store.put("clock", "clock", {"ahead_s": self.clock.ahead_s})
         self._do_what_is_due()
-        self.courier.wake()
+        self.office.wake()
 
     def decide(self, reference: str, decision: Literal["succeed", "fail"]) -> None:
         """End a payment that waits or asks for its customer, or a modification; by psp or merchant reference.
@@ -115,14 +121,42 @@ class AdyenSimulator:
         """
         account = self._account
         with account.execution(Execution()):
-            if modification := account.find("modification", reference):
+            if payment := account.payment_called(reference):
+                payments.decide(account, payment, decision)
+            elif modification := account.modification_called(reference):
                 modifications.execute(account, modification, decision)
-                return
-            payment = account.find("payment", reference) or next(iter(account.payments_of(reference)), None)
-            if payment is None:
+            else:
                 raise ValueError(f"there is no payment and no modification {reference}")
-            payments.decide(account, payment, decision)
-        self.courier.wake()
+        self.office.wake()
+
+    def by_hand(self, reference: str, kind: modifications.ByHand, amount: int | None) -> str:
+        """What somebody does in the customer area: nothing of ours is given along. Gives its pspReference.
+
+        Raises ValueError if there is no such payment.
+        """
+        account = self._account
+        with account.execution(Execution()):
+            payment = account.payment_called(reference)
+            if payment is None:
+                raise ValueError(f"there is no payment {reference}")
+            psp = modifications.by_hand(account, payment, kind, amount)
+        self.office.wake()
+        return psp
+
+    def undo(self, reference: str, event: modifications.Failure) -> None:
+        """Let a capture or refund that succeeded fail after all; a sale goes by its payment.
+
+        Raises ValueError if it has not succeeded.
+        """
+        account = self._account
+        with account.execution(Execution()):
+            if modification := account.modification_called(reference):
+                modifications.undo(account, modification, event)
+            elif payment := account.payment_called(reference):
+                modifications.undo_sale(account, payment, event)
+            else:
+                raise ValueError(f"there is no payment and no modification {reference}")
+        self.office.wake()
 
     def record(self) -> list[Json]:
         """Movements of money, first to last."""
@@ -147,7 +181,7 @@ class AdyenSimulator:
                 answer = self._carry_out(call, fault)
             if armed and fault and fault.waits_after:
                 await asyncio.sleep(armed.seconds)
-            self.courier.wake()
+            self.office.wake()
             return _ended(answer, fault)
 
     def _carry_out(self, call: Call, fault: Fault | None) -> Answer:
@@ -229,7 +263,7 @@ class AdyenSimulator:
                         account.executing = Execution(idempotency_key=modification["idempotency_key"])
                         modifications.execute(account, modification)
                     case Step.UNDO:
-                        modifications.undo(account, psp)
+                        modifications.undo_as_its_card_says(account, psp)
 
 
 def _seconds(signs: Signs) -> float:

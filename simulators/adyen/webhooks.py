@@ -1,42 +1,46 @@
-"""Webhooks as Adyen writes and signs them, and the shelf on which they wait to be delivered.
-
-Each is kept for ever, delivered or not, so that a test can read what was, or would have been, told.
-"""
+"""Webhooks as Adyen writes and signs them, and how patient it is with who does not accept them."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from simulators.store import Json, Store
+from simulators.deliveries import BatchedEndpoint, Parcel, Patience
+from simulators.store import Json
 
 DEFAULT_HMAC_KEY = "5A" * 32
 """In hex, as Adyen shows it in its customer area."""
 
+PATIENCE = Patience(
+    pauses_s=(9, 9, 9, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800),
+    give_up_after_s=30 * 24 * 3600,
+    one_by_one=True,
+)
+"""Three tries within half a minute, then after 2, 5, 10, 15 and 30 minutes, 1, 2, 4 and 8 hours, and every
+8 hours for 30 days; one queue, held up by what fails (docs.adyen.com/development-resources/webhooks/troubleshoot)."""
 
-class Endpoint(BaseModel):
-    """Where webhooks go, and how badly."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Endpoint(BatchedEndpoint):
+    """Where webhooks go, and with what secrets."""
 
-    url: str | None = None
-    """None: nothing is delivered, everything waits."""
     username: str = "adyen"
     password: str = Field(default="adyen", repr=False)
     hmac_key: str = Field(default=DEFAULT_HMAC_KEY, pattern="^([0-9A-Fa-f]{2})+$", repr=False)
-    signature: Literal["good", "wrong", "missing"] = "good"
-    is_paused: bool = False
-    order: Literal["first_to_last", "last_to_first", "shuffled"] = "first_to_last"
-    copies: int = Field(default=1, ge=1, le=10)
-    batch: int = Field(default=1, ge=1, le=100)
-    """Items in one body at most."""
-    delay_s: float = Field(default=0.0, ge=0)
-    """By the simulator's clock."""
+
+
+def pack(items: Sequence[Json], endpoint: Endpoint) -> Parcel:
+    """One delivery: its items signed as the endpoint is to see them, and with user name and password."""
+    credentials = b64encode(f"{endpoint.username}:{endpoint.password}".encode()).decode()
+    return Parcel(
+        body=json.dumps(body_of(items, endpoint)).encode(),
+        headers={"Authorization": f"Basic {credentials}"},
+    )
 
 
 def item_of(
@@ -89,7 +93,7 @@ def signature_of(item: Json, hmac_key: str) -> str:
     return b64encode(digest).decode()
 
 
-def body_of(items: list[Json], endpoint: Endpoint) -> Json:
+def body_of(items: Sequence[Json], endpoint: Endpoint) -> Json:
     """The body of one delivery, its items signed as the endpoint is to see them."""
     return {
         "live": "false",
@@ -104,56 +108,3 @@ def _signed(item: Json, endpoint: Endpoint) -> Json:
     if endpoint.signature == "wrong":
         signature = signature_of({**item, "success": "perhaps"}, endpoint.hmac_key)
     return {**item, "additionalData": {**item["additionalData"], "hmacSignature": signature}}
-
-
-class Shelf:
-    """All webhooks there ever were, and those that still wait."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        kept = store.get("endpoint", "endpoint")
-        self.endpoint = Endpoint(**kept) if kept else Endpoint()
-
-    def set_endpoint(self, endpoint: Endpoint) -> None:
-        """Deliver there from now on, what waits included."""
-        self.endpoint = endpoint
-        self._store.put("endpoint", "endpoint", endpoint.model_dump())
-
-    def add(self, item: Json, *, at: float) -> None:
-        """Put a webhook on the shelf, to be delivered when its time has come."""
-        number = self._store.get("webhooks", "count") or {"count": 0}
-        id = f"webhook_{number['count'] + 1}"
-        self._store.put("webhooks", "count", {"count": number["count"] + 1})
-        self._store.put("webhook", id, {"id": id, "at": at, "item": item, "deliveries": []})
-        self.wait(id, not_before=at + self.endpoint.delay_s)
-
-    def wait(self, id: str, *, not_before: float, failures: int = 0, since: float | None = None) -> None:
-        """Let a webhook wait, for the first time or for another try."""
-        waiting = {"id": id, "not_before": not_before, "failures": failures, "since": since or not_before}
-        self._store.put("waiting", id, waiting)
-
-    def waiting(self) -> list[Json]:
-        """What waits, first to last: `{id, not_before, failures, since}`."""
-        return list(self._store.newest_first("waiting"))[::-1]
-
-    def tried(self, id: str, *, at: float, status: int | None) -> None:
-        """Note a delivery and how it was answered; None: not at all."""
-        webhook = self.get(id)
-        webhook["deliveries"].append({"at": at, "status": status})
-        self._store.put("webhook", id, webhook)
-
-    def done_with(self, id: str) -> None:
-        """Deliver it no more."""
-        self._store.delete("waiting", id)
-
-    def get(self, id: str) -> Json:
-        """A webhook: `{id, at, item, deliveries}`. Raises ValueError if there is none."""
-        webhook = self._store.get("webhook", id)
-        if webhook is None:
-            raise ValueError(f"there is no webhook {id}")
-        return webhook
-
-    def all(self) -> list[Json]:
-        """Every webhook, first to last, with the body as it is delivered on its own."""
-        webhooks = list(self._store.newest_first("webhook"))[::-1]
-        return [{**webhook, "body": body_of([webhook["item"]], self.endpoint)} for webhook in webhooks]

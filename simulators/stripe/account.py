@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from simulators.clock import Clock
 from simulators.store import Json, Store
 from simulators.stripe.errors import missing
+from simulators.stripe.webhooks import event_of
 
 
 class Step(StrEnum):
@@ -36,11 +38,22 @@ class Execution:
     """Where the simulator is reached, for links the customer must follow."""
 
 
+def public(value: Any) -> Any:
+    """The value without what the simulator keeps to itself."""
+    if isinstance(value, dict):
+        return {key: public(inner) for key, inner in value.items() if not key.startswith("_")}
+    return [public(inner) for inner in value] if isinstance(value, list) else value
+
+
 class Account:
     """Objects by id. Every change happens within `execution`, wholly or not at all."""
 
-    def __init__(self, store: Store, clock: Clock, *, settle_after_s: float) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, settle_after_s: float, tell: Callable[[Json], None]
+    ) -> None:
+        """`tell` takes every Event there is."""
         self.clock = clock
+        self._tell = tell
         self.settle_after_s = settle_after_s
         self._store = store
         self.executing = Execution()
@@ -78,12 +91,26 @@ class Account:
         return self._store.newest_first(kind, owner=owner, after=after)
 
     def save(self, changed: Json, *, event: str | None) -> Json:
-        """Write an object and note what happened to it, under the name of Stripe's event if there is one."""
+        """Write an object, and tell what happened to it, under the name of Stripe's event if there is one."""
         kind, id = changed["object"], changed["id"]
+        before = self._store.get(kind, id) if event is not None else None
         self._store.put(kind, id, changed, owner=changed.get("payment_intent") or "")
         if event is not None:
-            self._note("event", {"at": self.clock.now(), "type": event, "id": id})
+            self.happened(event, changed, before=before)
         return changed
+
+    def happened(self, event: str, changed: Json, *, before: Json | None = None) -> None:
+        """Tell what happened to an object that is written already."""
+        self._note("event", {"at": self.clock.now(), "type": event, "id": changed["id"]})
+        told = event_of(
+            event,
+            changed=public(changed),
+            before=public(before),
+            at=self.now(),
+            request_id=self.executing.request_id,
+            idempotency_key=self.executing.idempotency_key,
+        )
+        self._tell(told)
 
     def moved(self, operation: str, charge: Json, *, amount: int, refund: Json | None = None) -> None:
         """Put a movement of money on the record, with the intent's metadata and, over it, the refund's."""

@@ -1,4 +1,12 @@
-"""Stripe's API over HTTP: who may call, which endpoint it is, and the headers of the answer."""
+"""Stripe's API over HTTP: who may call, which endpoint it is, and the headers of the answer.
+
+Beside what every simulator offers (`simulators.control`, `simulators.deliveries`), the control interface has here:
+
+| call                       | does                                                                               |
+|----------------------------|------------------------------------------------------------------------------------|
+| `POST /_control/dashboard` | acts as a person in the dashboard does: `{action, payment_intent, amount}`, with   |
+|                            | `capture`, `cancel` or `refund`; gives the object                                  |
+"""
 
 from __future__ import annotations
 
@@ -6,23 +14,24 @@ import base64
 import binascii
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import Literal
 from urllib.parse import urlencode
 
+from pydantic import BaseModel, ConfigDict
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from simulators.control import control_mount
+from simulators.deliveries import webhook_routes
 from simulators.faults import Ending
 from simulators.serving import HangUp
 from simulators.stripe.errors import InvalidRequest, StripeError, bad_key, unknown_url
 from simulators.stripe.forms import decode
 from simulators.stripe.operations import OPERATIONS, Operation
 from simulators.stripe.simulator import Answer, Broken, Call, StripeSimulator
-
-API_VERSION = "2026-10-28.endive"
-"""The only version spoken; it is the one the pinned SDK asks for."""
+from simulators.stripe.webhooks import API_VERSION
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 BAD_GATEWAY = (
@@ -42,6 +51,8 @@ def stripe_app(simulator: StripeSimulator, *, api_key: str) -> Starlette:
             ),
             Route("/v1/{rest:path}", _nowhere, methods=METHODS),
             Route("/3d_secure/{id}", _bank_page(simulator), methods=["GET"]),
+            *webhook_routes(simulator.office),
+            Route("/_control/dashboard", _dashboard(simulator), methods=["POST"]),
             control_mount(simulator),
         ]
     )
@@ -102,6 +113,26 @@ def _bank_page(simulator: StripeSimulator) -> Endpoint:
         }
         joint = "&" if "?" in return_url else "?"
         return RedirectResponse(f"{return_url}{joint}{urlencode(added)}", status_code=303)
+
+    return page
+
+
+class _Action(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["capture", "cancel", "refund"]
+    payment_intent: str
+    amount: int | None = None
+
+
+def _dashboard(simulator: StripeSimulator) -> Endpoint:
+    async def page(request: Request) -> Response:
+        try:
+            asked = _Action.model_validate_json(await request.body())
+            done = simulator.in_dashboard(asked.action, asked.payment_intent, amount=asked.amount)
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        return JSONResponse(done)
 
     return page
 

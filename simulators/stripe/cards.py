@@ -10,6 +10,9 @@ from typing import Literal
 
 from simulators.faults import FAULTS
 
+RefundEnding = Literal["succeed", "fail_later", "pend_then_succeed", "pend_then_fail"]
+"""How a refund goes: at once, or some time after it was made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decline:
@@ -29,9 +32,10 @@ class Card:
     brand: str = "visa"
     last4: str = "4242"
     decline: Decline | None = None
-    wants_authentication: bool = False
+    authenticates: Literal["always", "when_asked_for", "never"] = "never"
+    """`when_asked_for`: without authentication the bank says no, and that it wants it (a soft decline)."""
     stays_processing_then: Literal["succeed", "fail"] | None = None
-    refunds: Literal["succeed", "fail_later", "pend"] = "succeed"
+    refunds: RefundEnding = "succeed"
     fault: str | None = None
     """Goes wrong when the card is confirmed."""
 
@@ -58,9 +62,9 @@ def _declines(last4: str, decline: Decline) -> Card:
 CARDS: dict[str, Card] = {
     "pm_card_visa": Card(),
     "pm_card_mastercard": Card(brand="mastercard", last4="4444"),
-    "pm_card_authenticationRequired": Card(last4="3184", wants_authentication=True),
+    "pm_card_authenticationRequired": Card(last4="3184", authenticates="always"),
     "pm_card_refundFail": Card(last4="5126", refunds="fail_later"),
-    "pm_card_pendingRefund": Card(last4="7726", refunds="pend"),
+    "pm_card_pendingRefund": Card(last4="7726", refunds="pend_then_succeed"),
     "pm_card_chargeDeclined": _declines("0002", GENERIC_DECLINE),
     "pm_card_chargeDeclinedInsufficientFunds": _declines(
         "9995",
@@ -113,6 +117,7 @@ CARDS: dict[str, Card] = {
             network_decline_code="96",
         ),
     ),
+    "pm_simulated_authenticationSoftDecline": Card(last4="3220", authenticates="when_asked_for"),
     "pm_simulated_processing_then_succeeds": Card(stays_processing_then="succeed"),
     "pm_simulated_processing_then_fails": Card(stays_processing_then="fail"),
     **{f"pm_simulated_{fault}": Card(fault=fault) for fault in FAULTS},

@@ -99,6 +99,7 @@ def expire(account: Account, intent: Json) -> None:
     """Cancel an authorization that nobody captured in time."""
     if intent["status"] == "requires_capture":
         _cancel(account, intent, reason="automatic", refund_reason="expired_uncaptured_charge")
+        account.happened("charge.expired", account.get("charge", intent["latest_charge"], param="charge"))
 
 
 def authenticate(account: Account, intent: Json, decision: Literal["succeed", "fail"]) -> Json:
@@ -107,7 +108,11 @@ def authenticate(account: Account, intent: Json, decision: Literal["succeed", "f
         return intent
     if decision == "fail":
         return _fail(account, intent, _error(account, intent, AUTHENTICATION_FAILED))
-    return _pay(account, intent, authenticated=True)
+    try:
+        return _submit(account, intent, authenticated=True)
+    except CardDeclined as declined:
+        refused: Json = declined.error["payment_intent"]
+        return refused
 
 
 def decide(account: Account, intent: Json, decision: Literal["succeed", "fail"]) -> None:
@@ -161,16 +166,33 @@ def _confirm(account: Account, intent: Json, params: Params) -> Json:
             "[allow_redirects]` to `never`, or name `allowed_payment_method_types`.",
             param="return_url",
         )
+    options = intent["payment_method_options"]["card"]
+    options |= {"request_three_d_secure": _three_d_secure(params) or options["request_three_d_secure"]}
+    is_asked_for = options["request_three_d_secure"] in ("any", "challenge")
     _, card = card_of(account, intent["payment_method"])
+    if card.authenticates == "always" or (is_asked_for and card.decline is None):
+        return _ask_for_authentication(account, intent, params)
+    if card.authenticates == "when_asked_for":
+        raise _declined(account, intent, AUTHENTICATION_REQUIRED)
+    return _submit(account, intent, authenticated=False)
+
+
+def _three_d_secure(params: Params) -> str | None:
+    wish: str | None = params.get("payment_method_options", {}).get("card", {}).get("request_three_d_secure")
+    return wish
+
+
+def _submit(account: Account, intent: Json, *, authenticated: bool) -> Json:
+    """Ask the bank."""
+    _, card = card_of(account, intent["payment_method"])
+    intent["next_action"] = None
     if card.decline:
         raise _declined(account, intent, card.decline)
-    if card.wants_authentication:
-        return _ask_for_authentication(account, intent, params)
     if card.stays_processing_then:
         intent |= {"status": "processing", "latest_charge": charges.under_way(account, intent)["id"]}
         account.later(Step.FINISH_PROCESSING, intent["id"], in_s=account.settle_after_s)
         return account.save(intent, event="payment_intent.processing")
-    return _pay(account, intent, authenticated=False)
+    return _pay(account, intent, authenticated=authenticated)
 
 
 def _ask_for_authentication(account: Account, intent: Json, params: Params) -> Json:
@@ -296,7 +318,10 @@ def _new(account: Account, params: Params) -> Json:
         "on_behalf_of": None,
         "payment_method": None,
         "payment_method_options": {
-            "card": {"request_multicapture": multicapture, "request_three_d_secure": "automatic"}
+            "card": {
+                "request_multicapture": multicapture,
+                "request_three_d_secure": _three_d_secure(params) or "automatic",
+            }
         },
         "payment_method_types": types or ["card"],
         "processing": None,

@@ -50,9 +50,10 @@ PAGE: dict[str, Check] = {
 }
 CARD_OPTIONS = nested(
     request_multicapture=one_of("if_available", "never"),
+    request_three_d_secure=one_of("any", "automatic", "challenge"),
     **unused(
         "cvc_token installments mandate_options moto network request_extended_authorization"
-        " request_incremental_authorization request_overcapture request_three_d_secure"
+        " request_incremental_authorization request_overcapture"
         " require_cvc_recollection"
         " setup_credential_usage setup_future_usage statement_descriptor_suffix_kana"
         " statement_descriptor_suffix_kanji stored_credential_usage three_d_secure"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from simulators.store import Json
 from simulators.stripe.account import Account
@@ -44,13 +43,6 @@ def expanded(account: Account, answer: Json, paths: list[str]) -> Json:
     for path in paths:
         _expand(account, answer, path.split("."), path)
     return answer
-
-
-def public(value: Any) -> Any:
-    """The value without what the simulator keeps to itself."""
-    if isinstance(value, dict):
-        return {key: public(inner) for key, inner in value.items() if not key.startswith("_")}
-    return [public(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _page(account: Account, kind: str, url: str, params: Params, *, owner: str | None) -> Json:

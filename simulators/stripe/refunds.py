@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from simulators.store import Json
 from simulators.stripe import balance
 from simulators.stripe.account import Account, Step
+from simulators.stripe.cards import RefundEnding
 from simulators.stripe.errors import InvalidRequest, Refusal
 from simulators.stripe.parameters import Params
 from simulators.stripe.payment_methods import card_of
@@ -31,13 +32,13 @@ def create(account: Account, params: Params) -> Json:
     refund = _new(
         account, charge, amount=amount, reason=params.get("reason"), metadata=params.get("metadata", {})
     )
-    _, card = card_of(account, charge["payment_method"])
-    if card.refunds == "pend":
+    ending = _ending_of(account, refund, charge)
+    if ending in ("pend_then_succeed", "pend_then_fail"):
         refund |= {"status": "pending", "pending_reason": "processing"}
     else:
         refund["balance_transaction"] = balance.book_refund(account, refund)
         account.moved("refund", charge, amount=amount, refund=refund)
-    if card.refunds != "succeed":
+    if ending != "succeed":
         account.later(Step.FINISH_REFUND, refund["id"], in_s=account.settle_after_s)
     _set_refunded(account, charge, by=amount)
     return account.save(refund, event="refund.created")
@@ -58,12 +59,13 @@ def release(account: Account, charge: Json, *, amount: int, booked: bool, reason
 
 
 def finish(account: Account, refund: Json) -> None:
-    """End a refund the way its card says, some time after it was made."""
-    _, card = card_of(account, account.get("charge", refund["charge"], param="charge")["payment_method"])
-    if card.refunds == "fail_later" and refund["status"] == "succeeded":
-        decide(account, refund, "fail")
-    elif card.refunds == "pend" and refund["status"] == "pending":
-        decide(account, refund, "succeed")
+    """End a refund as it was to end, some time after it was made, if nobody has decided before."""
+    ending = _ending_of(account, refund, account.get("charge", refund["charge"], param="charge"))
+    match ending, refund["status"]:
+        case ("fail_later", "succeeded") | ("pend_then_fail", "pending"):
+            decide(account, refund, "fail")
+        case "pend_then_succeed", "pending":
+            decide(account, refund, "succeed")
 
 
 def decide(account: Account, refund: Json, decision: Literal["succeed", "fail"]) -> None:
@@ -88,6 +90,17 @@ def decide(account: Account, refund: Json, decision: Literal["succeed", "fail"])
             account.save(refund, event="refund.failed")
         case status, _:
             raise ValueError(f"a refund that is {status} cannot {decision}")
+
+
+def _ending_of(account: Account, refund: Json, charge: Json) -> str:
+    """What the refund's own metadata asks for, or its intent's, or its card says. Raises InvalidRequest."""
+    intent = account.find("payment_intent", charge["payment_intent"]) or {"metadata": {}}
+    _, card = card_of(account, charge["payment_method"])
+    metadata = {**intent["metadata"], **refund["metadata"]}
+    ending: str = metadata.get("simulate_refund_ending", card.refunds)
+    if ending not in get_args(RefundEnding):
+        raise InvalidRequest(f"No refund ends so: {ending}", param="metadata")
+    return ending
 
 
 def _charge_to_refund(account: Account, params: Params) -> Json:

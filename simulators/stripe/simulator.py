@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from simulators.clock import Clock
+from simulators.deliveries import PostOffice
 from simulators.faults import DEFAULT_SECONDS, FAULTS, Armed, Ending, FaultBox, Match, Signs
 from simulators.statistics import Statistics
 from simulators.store import Json, Store
 from simulators.stripe import charges, errors, intents, refunds
-from simulators.stripe.account import Account, Execution, Step
+from simulators.stripe.account import Account, Execution, Step, public
 from simulators.stripe.cards import CARDS
 from simulators.stripe.errors import InvalidRequest, StripeError
 from simulators.stripe.forms import Form
@@ -21,7 +22,8 @@ from simulators.stripe.idempotency import Claim, Idempotency
 from simulators.stripe.operations import Operation
 from simulators.stripe.parameters import Params, check
 from simulators.stripe.payment_methods import token_of
-from simulators.stripe.reading import expanded, public
+from simulators.stripe.reading import expanded
+from simulators.stripe.webhooks import PATIENCE, StripeEndpoint, pack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +65,26 @@ class StripeSimulator:
         self.clock = Clock(float((self._store.get("clock", "clock") or {"ahead_s": 0})["ahead_s"]))
         self.faults = FaultBox()
         self.statistics = Statistics()
-        self._account = Account(self._store, self.clock, settle_after_s=settle_after_s)
+        self.office = PostOffice(
+            self._store,
+            self.clock,
+            endpoint=StripeEndpoint(),
+            pack=pack,
+            patience=PATIENCE,
+            do_what_is_due=self._do_what_is_due,
+        )
+        self._account = Account(
+            self._store,
+            self.clock,
+            settle_after_s=settle_after_s,
+            tell=lambda event: self.office.put(event, id=event["id"]),
+        )
         self._idempotency = Idempotency(self._store, self.clock)
         self._triggered: set[tuple[str, str]] = set()
 
     def close(self) -> None:
-        """Release the data file."""
+        """Deliver no more and release the data file."""
+        self.office.stop()
         self._store.close()
 
     async def answer(self, call: Call) -> Answer | Broken:
@@ -79,6 +95,8 @@ class StripeSimulator:
             return await self._answer(call)
         except StripeError as error:
             return Answer(status=error.status, body=public(error.body))
+        finally:
+            self.office.wake()
 
     def follow_3d_secure_link(self, intent_id: str, decision: Literal["succeed", "fail"]) -> Json:
         """What the customer does at the bank. Raises InvalidRequest for a link that leads nowhere."""
@@ -87,13 +105,15 @@ class StripeSimulator:
             intent = self._account.get("payment_intent", intent_id, param="intent", status=404)
             asked = intent["next_action"] or {}
             after = intents.authenticate(self._account, intent, decision)
-            return {"intent": after, "return_url": asked.get("redirect_to_url", {}).get("return_url")}
+        self.office.wake()
+        return {"intent": after, "return_url": asked.get("redirect_to_url", {}).get("return_url")}
 
     def advance(self, seconds: float) -> None:
         """Move the clock ahead and do what falls due. Raises ValueError for a step back."""
         self.clock.advance(seconds)
         self._store.put("clock", "clock", {"ahead_s": self.clock.ahead_s})
         self._do_what_is_due()
+        self.office.wake()
 
     def decide(self, reference: str, decision: Literal["succeed", "fail"]) -> None:
         """End an intent that is processing or waits for the customer, or a refund.
@@ -110,6 +130,25 @@ class StripeSimulator:
                     intents.decide(self._account, intent, decision)
             else:
                 raise ValueError(f"there is no payment and no refund {reference}")
+        self.office.wake()
+
+    def in_dashboard(
+        self, action: Literal["capture", "cancel", "refund"], intent_id: str, *, amount: int | None
+    ) -> Json:
+        """What somebody does in the dashboard: under no key of the shop's, and without its metadata.
+
+        Raises ValueError for what Stripe does not allow.
+        """
+        self._do_what_is_due()
+        account = self._account
+        try:
+            with account.execution(Execution(request_id=account.new_id("req"))):
+                done = _in_dashboard(account, action, intent_id, amount)
+        except StripeError as error:
+            raise ValueError(str(error)) from error
+        self.office.wake()
+        found: Json = public(done)
+        return found
 
     def record(self) -> list[Json]:
         """Movements of money, first to last."""
@@ -219,6 +258,23 @@ class StripeSimulator:
                         refunds.finish(account, account.get("refund", id, param="id"))
                     case Step.BOOK_CHARGE:
                         charges.book_later(account, account.get("charge", id, param="id"))
+
+
+def _in_dashboard(
+    account: Account, action: Literal["capture", "cancel", "refund"], intent_id: str, amount: int | None
+) -> Json:
+    match action:
+        case "capture":
+            return intents.capture(
+                account, intent_id, {} if amount is None else {"amount_to_capture": amount}
+            )
+        case "cancel":
+            return intents.cancel(account, intent_id, {})
+        case "refund":
+            part = {} if amount is None else {"amount": amount}
+            return refunds.create(account, {"payment_intent": intent_id, **part})
+        case _:
+            assert_never(action)
 
 
 def _claim(call: Call) -> Claim | None:

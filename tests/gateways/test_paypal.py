@@ -291,7 +291,22 @@ PAGE = {"return_url": "https://shop.example/return", "cancel_url": "https://shop
             },
         ),
         (
-            {"token": VAULT_ID},
+            {"authenticate": True},
+            {
+                "card": {
+                    "vault_id": VAULT_ID,
+                    "stored_credential": {
+                        "payment_initiator": "CUSTOMER",
+                        "payment_type": "ONE_TIME",
+                        "usage": "SUBSEQUENT",
+                    },
+                    "attributes": {"verification": {"method": "SCA_ALWAYS"}},
+                    "experience_context": PAGE,
+                }
+            },
+        ),
+        (
+            {"token": VAULT_ID, "authenticate": True},
             {
                 "paypal": {
                     "vault_id": VAULT_ID,
@@ -305,7 +320,11 @@ PAGE = {"return_url": "https://shop.example/return", "cancel_url": "https://shop
             {
                 "paypal": {
                     "vault_id": VAULT_ID,
-                    "stored_credential": {"payment_initiator": "MERCHANT", "usage": "SUBSEQUENT"},
+                    "stored_credential": {
+                        "payment_initiator": "MERCHANT",
+                        "usage": "SUBSEQUENT",
+                        "usage_pattern": "UNSCHEDULED_PREPAID",
+                    },
                 }
             },
         ),
@@ -319,6 +338,17 @@ def test_a_saved_method_is_named_when_the_order_is_paid(
         pay = wire.requests[1]
 
     assert json.loads(pay.body) == {"payment_source": source}
+
+
+@pytest.mark.parametrize("changed", [{"return_url": None}, {"off_session": True}])
+@pytest.mark.parametrize("request_", [OPEN, PAY])
+def test_a_cardholder_who_cannot_come_back_is_not_asked_to_authenticate(
+    run: Run[Any], request_: AuthorizeRequest, changed: dict[str, Any]
+) -> None:
+    outcome = ask_at(run, closed_port(), replace(request_, authenticate=True, **changed))
+
+    assert isinstance(outcome, NotSent)
+    assert not outcome.retryable
 
 
 def test_a_payer_is_asked_when_the_order_is_made(run: Run[Any]) -> None:
@@ -793,7 +823,6 @@ def test_a_sale_is_told_alike_by_its_answer_and_by_a_look_up(
         order("CREATED"),
         order("APPROVED"),
         order("COMPLETED"),
-        order("VOIDED"),
         order("A_NEW_STATUS"),
         order("PAYER_ACTION_REQUIRED"),
         {**paid("COMPLETED"), "id": "ANOTHER1ORDER"},
@@ -819,6 +848,7 @@ def test_a_payment_answered_by_nonsense_is_unknown(run: Run[Any], said_order: di
         (hold("PENDING"), Pending),
         (hold("DENIED"), Declined),
         (hold("VOIDED"), Declined),
+        (hold("EXPIRED"), Declined),
         (hold("A_NEW_STATUS"), Unknown),
     ],
 )
@@ -837,9 +867,9 @@ def test_a_hold_is_told_alike_by_its_order_and_by_itself(
     ("changed_at", "reason"),
     [
         ("2026-12-20T10:00:00Z", DeclineReason.EXPIRED),
-        ("2026-12-19T10:00:00Z", DeclineReason.OTHER),
-        ("yesterday", DeclineReason.OTHER),
-        (None, DeclineReason.OTHER),
+        ("2026-12-19T10:00:00Z", DeclineReason.CANCELED),
+        ("yesterday", DeclineReason.CANCELED),
+        (None, DeclineReason.CANCELED),
     ],
 )
 def test_a_hold_that_ran_out_is_told_from_one_that_was_let_go(
@@ -850,6 +880,31 @@ def test_a_hold_that_ran_out_is_told_from_one_that_was_let_go(
 
     assert isinstance(found, Declined)
     assert found.reason is reason
+
+
+def test_a_hold_that_was_taken_from_and_then_let_go_came_about(run: Run[Any]) -> None:
+    voided, refused = hold("VOIDED"), taken("DECLINED")
+    for captures, ending in [([taken("COMPLETED")], Approved), ([refused], Declined), ([], Declined)]:
+        listed = order("COMPLETED", payments={"authorizations": [voided], "captures": captures})
+        assert isinstance(ask(run, HELD, said(200, listed)), ending)
+
+    by_itself = look_for(Operation.AUTHORIZE, reference=f"authorization:{HOLD}")
+    assert isinstance(ask(run, by_itself, said(200, voided)), Declined)
+
+
+@pytest.mark.parametrize("request_", [SALE, HELD])
+def test_an_order_that_was_voided_will_not_be_paid(run: Run[Any], request_: LookupRequest) -> None:
+    found = ask(run, request_, said(200, order("VOIDED")))
+
+    assert isinstance(found, Declined)
+    assert found.reason is DeclineReason.CANCELED
+
+
+@pytest.mark.parametrize("status", ["DECLINED", "FAILED", "REVERSED"])
+def test_captured_money_that_was_taken_back_is_declined(run: Run[Any], status: str) -> None:
+    for operation in (Operation.SALE, Operation.CAPTURE):
+        found = ask(run, look_for(operation, reference=f"capture:{TAKEN}"), said(200, taken(status)))
+        assert isinstance(found, Declined)
 
 
 def test_an_unpaid_order_is_absent_not_declined(run: Run[Any]) -> None:
@@ -1079,7 +1134,7 @@ OPEN_ORDER = replace(VOID, authorization_reference=f"order:{ORDER}")
         (order("CREATED"), HangUp(after_reading=True), Unknown),
         (paid("COMPLETED"), None, Declined),
         (order("COMPLETED"), None, NotSent),
-        (order("VOIDED"), None, NotSent),
+        (order("VOIDED"), None, Declined),
         (
             order("COMPLETED", payments={"authorizations": [hold("CREATED")]}),
             Answer(status=204, body=b""),
@@ -1124,6 +1179,7 @@ def test_a_called_off_order_is_marked_for_later_look_ups(run: Run[Any]) -> None:
         (order("PAYER_ACTION_REQUIRED"), Absent),
         (paid("COMPLETED"), Declined),
         (order("COMPLETED"), Unknown),
+        (order("VOIDED"), Approved),
         (order("COMPLETED", payments={"authorizations": [hold("VOIDED")]}), Approved),
         (order("COMPLETED", payments={"authorizations": [hold("CREATED")]}), Absent),
     ],
@@ -1134,6 +1190,13 @@ def test_a_look_up_tells_whether_an_order_was_called_off(
     request = look_for(Operation.VOID, parent=f"order:{ORDER}")
 
     assert isinstance(ask(run, request, said(200, said_order)), ending)
+
+
+def test_calling_off_an_order_that_was_never_stored_needs_no_call(run: Run[Any]) -> None:
+    nameless = replace(VOID, authorization_reference="", canceled_attempt_id=AttemptId("pay_1.a1"))
+
+    assert ask_at(run, closed_port(), nameless) == Approved(reference="pay_1.a1", amount=EUROS)
+    assert isinstance(ask_at(run, closed_port(), look_for(Operation.VOID)), Absent)
 
 
 def test_money_that_was_taken_is_not_voided_and_nobody_is_asked(run: Run[Any]) -> None:

@@ -6,22 +6,26 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from gateways.notice import Notice
 from gateways.protocol import Approved, LookupRequest
-from handlers.decision import Announcement, Call, Decision, Happening, Known, Policy, TimerDue
+from handlers.decision import Announcement, Call, Decision, Happening, Known, Noticed, Policy, TimerDue
 from handlers.dispatch import decide
 from ledger.accounts import Account, Side
 from ledger.journals import Journal
-from ledger.states import Attempt, Payment, Refund
+from ledger.states import Attempt, Capture, Payment, Refund
 from messages.commands import Command
 from messages.events import Event
 from messages.operation import Operation
 from tests.builders import (
     NOON,
+    PAYMENT,
     REFERENCE,
     REFUND,
+    a_capture_requested,
     a_payment_requested,
     a_policy,
     a_refund_requested,
+    a_void_requested,
     answer_to,
     asked,
 )
@@ -48,7 +52,12 @@ class Story:
     def tell(self, happening: Happening) -> Decision:
         """Decide on a happening and take the decision in; deciding must leave what it was given alone."""
         # The rows themselves are frozen: a copy of the shelves is a copy of it all.
-        before = replace(self.known, attempts=dict(self.known.attempts), refunds=dict(self.known.refunds))
+        before = replace(
+            self.known,
+            attempts=dict(self.known.attempts),
+            captures=dict(self.known.captures),
+            refunds=dict(self.known.refunds),
+        )
         decision = decide(self.known, happening, self.policy, self.now)
         assert self.known == before, "deciding changed its inputs"
         assert decide(self.known, happening, self.policy, self.now) == decision, (
@@ -72,6 +81,30 @@ class Story:
     def ask_refund(self, *, message_id: str = "msg_2", **fields: Any) -> Decision:
         """A RefundRequested arrives."""
         return self.ask(a_refund_requested(**fields), message_id=message_id)
+
+    def ask_capture(self, *, message_id: str = "msg_3", **fields: Any) -> Decision:
+        """A CaptureRequested arrives."""
+        return self.ask(a_capture_requested(**fields), message_id=message_id)
+
+    def ask_void(self, *, message_id: str = "msg_4", **fields: Any) -> Decision:
+        """A VoidRequested arrives."""
+        return self.ask(a_void_requested(**fields), message_id=message_id)
+
+    def notice(self, *, attempt: Attempt | None = None, **fields: Any) -> Decision:
+        """The gateway tells something unasked."""
+        defaults: dict[str, Any] = {
+            "gateway": "stripe",
+            "notice_id": f"evt_{len(self.decisions)}",
+            "event": "something",
+            "operation": attempt.operation if attempt is not None else None,
+        }
+        return self.tell(
+            Noticed(
+                payment_id=PAYMENT,
+                attempt_id=attempt.attempt_id if attempt is not None else None,
+                notice=Notice(**defaults | fields),
+            )
+        )
 
     def answer(self, answer: Any, *, call: Call | None = None) -> Decision:
         """The gateway answers a call, the latest unless told otherwise."""
@@ -155,16 +188,26 @@ class Story:
             for a in self.known.attempts.values()
             if a.due_at is not None and a.due_at <= self.now
         ]
+        captures = [
+            TimerDue(payment_id=c.payment_id, capture_id=c.capture_id)
+            for c in self.known.captures.values()
+            if c.due_at is not None and c.due_at <= self.now
+        ]
         refunds = [
             TimerDue(payment_id=r.payment_id, refund_id=r.refund_id)
             for r in self.known.refunds.values()
             if r.due_at is not None and r.due_at <= self.now
         ]
-        return attempts + refunds
+        return attempts + captures + refunds
 
     def next_timer_at(self) -> datetime | None:
         """When something is due next."""
-        rows: list[Attempt | Refund] = [*self.known.attempts.values(), *self.known.refunds.values()]
+        known = self.known
+        rows: list[Attempt | Capture | Refund] = [
+            *known.attempts.values(),
+            *known.captures.values(),
+            *known.refunds.values(),
+        ]
         return min((row.due_at for row in rows if row.due_at is not None), default=None)
 
     def balance(self, account: Account) -> int:
@@ -181,6 +224,8 @@ class Story:
             self.known.payment = decision.payment
         for attempt in decision.attempts:
             self.known.attempts[attempt.attempt_id] = attempt
+        for capture in decision.captures:
+            self.known.captures[capture.capture_id] = capture
         for refund in decision.refunds:
             self.known.refunds[refund.refund_id] = refund
         self.decisions.append(decision)

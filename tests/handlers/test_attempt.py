@@ -32,7 +32,7 @@ ABSENT = Absent(detail="no such payment")
 LEASE = timedelta(seconds=45)
 DAY = timedelta(hours=24)
 
-CREATED, SENT, PENDING, ACTION, UNKNOWN, SUCCEEDED, DECLINED, FAILED, CANCELED = AttemptState
+CREATED, SENT, PENDING, ACTION, UNKNOWN, SUCCEEDED, DECLINED, FAILED, CANCELED, REVERSED = AttemptState
 
 
 def in_state(state: AttemptState, **fields: Any) -> Attempt:

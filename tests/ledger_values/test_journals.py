@@ -18,7 +18,7 @@ from ledger.journals import (
     Journal,
     Unbalanced,
     authorization,
-    capture,
+    captured,
     digest,
     refund_failed,
     refund_reserved,
@@ -83,7 +83,7 @@ CATALOGUE: list[tuple[str, Journal, str, set[Line]]] = [
     ),
     (
         "J10",
-        capture(op(Operation.CAPTURE, 60, 2), 100, LATER),
+        captured(op(Operation.CAPTURE, 60, 2), 100, LATER),
         "pay_1.a2",
         {
             (9200, MEMO, DEBIT, 60),
@@ -94,7 +94,7 @@ CATALOGUE: list[tuple[str, Journal, str, set[Line]]] = [
     ),
     (
         "J10",
-        capture(op(Operation.CAPTURE, 60, 2), 40, LATER),
+        captured(op(Operation.CAPTURE, 60, 2), 40, LATER),
         "pay_1.a2",
         {
             (9200, MEMO, DEBIT, 40),
@@ -105,7 +105,7 @@ CATALOGUE: list[tuple[str, Journal, str, set[Line]]] = [
     ),
     (
         "J10",
-        capture(op(Operation.CAPTURE, 60, 2), 0, LATER),
+        captured(op(Operation.CAPTURE, 60, 2), 0, LATER),
         "pay_1.a2",
         {(1100, POSTED, DEBIT, 60), (2100, POSTED, CREDIT, 60)},
     ),
@@ -157,7 +157,7 @@ def test_holds_are_never_money(journal: Journal) -> None:
 
 @given(st.integers(1, 2**62), st.integers(0, 2**62))
 def test_a_capture_takes_from_the_hold_what_is_there_and_no_more(amount: int, held: int) -> None:
-    journal = capture(op(Operation.CAPTURE, amount), held, NOON)
+    journal = captured(op(Operation.CAPTURE, amount), held, NOON)
     from_hold = [e.amount for e in journal.entries if e.account is Account.AUTHORIZATION_HOLD]
     taken = [e.amount for e in journal.entries if e.account is Account.GATEWAY_RECEIVABLE]
 
@@ -224,7 +224,7 @@ def test_what_does_not_balance_cannot_be_built(entries: tuple[Entry, ...]) -> No
     [
         lambda amount: authorization(op(Operation.AUTHORIZE, amount), NOON),
         lambda amount: release(op(Operation.VOID, 1), amount, NOON),
-        lambda amount: capture(op(Operation.CAPTURE, amount), 100, NOON),
+        lambda amount: captured(op(Operation.CAPTURE, amount), 100, NOON),
         lambda amount: sale(op(Operation.SALE, amount), NOON),
         reserved,
         lambda amount: refund_succeeded(refund_op(amount), NOON),
@@ -271,8 +271,8 @@ def balances(journals: Iterable[Journal]) -> dict[int, int]:
 def test_worked_example_one_as_far_as_these_journals_go() -> None:
     # 100.00 held; 60.00 and 30.00 captured, 10.00 let go; 20.00 given back.
     held = [authorization(op(Operation.AUTHORIZE, 10_000, 1), NOON)]
-    first = [*held, capture(op(Operation.CAPTURE, 6_000, 2), 10_000, NOON)]
-    second = [*first, capture(op(Operation.CAPTURE, 3_000, 3), 4_000, NOON)]
+    first = [*held, captured(op(Operation.CAPTURE, 6_000, 2), 10_000, NOON)]
+    second = [*first, captured(op(Operation.CAPTURE, 3_000, 3), 4_000, NOON)]
     released = [*second, release(op(Operation.CAPTURE, 3_000, 3), 1_000, NOON)]
     reserve = [*released, reserved(2_000)]
     refunded = [*reserve, refund_succeeded(refund_op(2_000), NOON)]

@@ -127,11 +127,14 @@ def _make_tables() -> None:
         "attempts",
         sa.Column("attempt_id", ID, nullable=False),
         sa.Column("payment_id", ID, nullable=False),
+        sa.Column("capture_id", ID, nullable=True),
         sa.Column("refund_id", ID, nullable=True),
         sa.Column("operation", ID, nullable=False),
         sa.Column("gateway", ID, nullable=False),
         sa.Column("currency", ID, nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("acts_on", ID, nullable=True),
+        sa.Column("authenticate", sa.Boolean(), nullable=False),
         sa.Column("state", ID, nullable=False),
         sa.Column("reference", ID, nullable=True),
         sa.Column("parent_reference", ID, nullable=True),
@@ -142,6 +145,9 @@ def _make_tables() -> None:
         sa.Column("sent_at", UtcTime(), nullable=True),
         sa.Column("absent_since", UtcTime(), nullable=True),
         sa.Column("expires_at", UtcTime(), nullable=True),
+        sa.Column("capture_before", UtcTime(), nullable=True),
+        sa.Column("is_warned", sa.Boolean(), nullable=False),
+        sa.Column("brought", ID, nullable=True),
         sa.Column("due_at", UtcTime(), nullable=True),
         sa.Column("reason", ID, nullable=True),
         sa.Column("code", ID, nullable=True),
@@ -150,12 +156,13 @@ def _make_tables() -> None:
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("updated_at", UtcTime(), nullable=False),
         sa.CheckConstraint(
-            "(state IN ('action_required', 'created', 'pending', 'sent', 'unknown')) = (due_at IS NOT NULL)",
+            "NOT (state IN ('action_required', 'created', 'pending', 'sent', 'unknown')) OR due_at IS "
+            "NOT NULL",
             name=op.f("ck_attempts_open_has_due_at"),
         ),
         sa.CheckConstraint(
             "state IN ('action_required', 'canceled', 'created', 'declined', 'failed', 'pending', "
-            "'sent', 'succeeded', 'unknown')",
+            "'reversed', 'sent', 'succeeded', 'unknown')",
             name=op.f("ck_attempts_state_known"),
         ),
         sa.CheckConstraint("amount > 0", name=op.f("ck_attempts_amount_positive")),
@@ -170,6 +177,7 @@ def _make_tables() -> None:
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index("ix_attempts_payment_id", "attempts", ["payment_id"], unique=False)
+    op.create_index("ix_attempts_reference", "attempts", ["reference"], unique=False)
     op.create_table(
         "audit",
         sa.Column("shard", sa.Integer(), nullable=False),
@@ -193,6 +201,69 @@ def _make_tables() -> None:
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("shard", name=op.f("pk_audit_heads")),
     )
+    op.create_table(
+        "callbacks",
+        sa.Column("gateway", ID, nullable=False),
+        sa.Column("notice_id", ID, nullable=False),
+        sa.Column("event", ID, nullable=False),
+        sa.Column("payment_id", ID, nullable=True),
+        sa.Column("attempt_id", ID, nullable=True),
+        sa.Column("state", ID, nullable=False),
+        sa.Column("notice", sa.Text(), nullable=False),
+        sa.Column("received_at", UtcTime(), nullable=False),
+        sa.Column("due_at", UtcTime(), nullable=True),
+        sa.CheckConstraint(
+            "(state = 'waiting') = (due_at IS NOT NULL)", name=op.f("ck_callbacks_waiting_has_due_at")
+        ),
+        sa.CheckConstraint(
+            "state IN ('taken', 'waiting', 'unmatched')", name=op.f("ck_callbacks_state_known")
+        ),
+        sa.PrimaryKeyConstraint("gateway", "notice_id", name=op.f("pk_callbacks")),
+    )
+    op.create_index(
+        "ix_callbacks_due_at",
+        "callbacks",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_callbacks_payment_id"), "callbacks", ["payment_id"], unique=False)
+    op.create_table(
+        "captures",
+        sa.Column("capture_id", ID, nullable=False),
+        sa.Column("payment_id", ID, nullable=False),
+        sa.Column("currency", ID, nullable=True),
+        sa.Column("amount", sa.BigInteger(), nullable=True),
+        sa.Column("final", sa.Boolean(), nullable=False),
+        sa.Column("status", ID, nullable=False),
+        sa.Column("request_hash", ID, nullable=False),
+        sa.Column("source", ID, nullable=False),
+        sa.Column("command_id", ID, nullable=False),
+        sa.Column("correlation_id", ID, nullable=False),
+        sa.Column("deadline_at", UtcTime(), nullable=False),
+        sa.Column("due_at", UtcTime(), nullable=True),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("updated_at", UtcTime(), nullable=False),
+        sa.CheckConstraint(
+            "(status = 'requested') = (due_at IS NOT NULL)", name=op.f("ck_captures_waiting_has_due_at")
+        ),
+        sa.CheckConstraint(
+            "status IN ('failed', 'rejected', 'requested', 'reversed', 'submitted', 'succeeded')",
+            name=op.f("ck_captures_status_known"),
+        ),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_captures_amount_positive")),
+        sa.PrimaryKeyConstraint("capture_id", name=op.f("pk_captures")),
+    )
+    op.create_index(
+        "ix_captures_due_at",
+        "captures",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index("ix_captures_payment_id", "captures", ["payment_id"], unique=False)
     op.create_table(
         "inbox",
         sa.Column("source", ID, nullable=False),
@@ -276,11 +347,14 @@ def _make_tables() -> None:
         sa.Column("disputed_open", sa.BigInteger(), nullable=False),
         sa.Column("charged_back", sa.BigInteger(), nullable=False),
         sa.Column("attention", sa.Boolean(), nullable=False),
+        sa.Column("cancel_requested", sa.Boolean(), nullable=False),
+        sa.Column("late", sa.Boolean(), nullable=False),
         sa.Column("attempts", sa.BigInteger(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
-            "status IN ('action_required', 'authorized', 'authorizing', 'captured', 'declined', "
-            "'expired', 'failed', 'in_doubt', 'pending', 'rejected', 'voided')",
+            "status IN ('action_required', 'authorized', 'authorizing', 'canceled', 'captured', "
+            "'capturing', 'declined', 'expired', 'failed', 'in_doubt', 'partially_captured', "
+            "'pending', 'rejected', 'reversed', 'voided', 'voiding')",
             name=op.f("ck_payments_status_known"),
         ),
         sa.CheckConstraint(
@@ -303,8 +377,12 @@ def _make_tables() -> None:
         "payments",
         ["order_id"],
         unique=True,
-        postgresql_where=sa.text("NOT status IN ('declined', 'expired', 'failed', 'rejected', 'voided')"),
-        sqlite_where=sa.text("NOT status IN ('declined', 'expired', 'failed', 'rejected', 'voided')"),
+        postgresql_where=sa.text(
+            "NOT status IN ('canceled', 'declined', 'expired', 'failed', 'rejected', 'reversed', 'voided') AND NOT late"
+        ),
+        sqlite_where=sa.text(
+            "NOT status IN ('canceled', 'declined', 'expired', 'failed', 'rejected', 'reversed', 'voided') AND NOT late"
+        ),
     )
     op.create_table(
         "refunds",
@@ -318,16 +396,19 @@ def _make_tables() -> None:
         sa.Column("source", ID, nullable=False),
         sa.Column("command_id", ID, nullable=False),
         sa.Column("correlation_id", ID, nullable=False),
+        sa.Column("external", sa.Boolean(), nullable=False),
         sa.Column("attempts", sa.BigInteger(), nullable=False),
         sa.Column("deadline_at", UtcTime(), nullable=False),
         sa.Column("due_at", UtcTime(), nullable=True),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("updated_at", UtcTime(), nullable=False),
         sa.CheckConstraint(
-            "(status = 'requested') = (due_at IS NOT NULL)", name=op.f("ck_refunds_waiting_has_due_at")
+            "status = 'reversed' OR (status = 'requested') = (due_at IS NOT NULL)",
+            name=op.f("ck_refunds_waiting_has_due_at"),
         ),
         sa.CheckConstraint(
-            "status IN ('failed', 'pending', 'rejected', 'requested', 'submitted', 'succeeded', 'unknown')",
+            "status IN ('failed', 'pending', 'rejected', 'requested', 'reversed', 'submitted', "
+            "'succeeded', 'unknown')",
             name=op.f("ck_refunds_status_known"),
         ),
         sa.CheckConstraint("amount > 0", name=op.f("ck_refunds_amount_positive")),
@@ -366,3 +447,4 @@ def _make_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("journal_id", "line_no", name=op.f("pk_entries")),
     )
+    # ### end Alembic commands ###

@@ -96,7 +96,7 @@ class Shop:
         """The items of the webhooks there were, first to last, each held against its specification."""
         items = []
         for webhook in self._running.control.webhooks():
-            item = webhook["item"]
+            item = webhook["content"]
             if event in (None, item["eventCode"]):
                 _check(webhook["body"])
                 items.append(item)

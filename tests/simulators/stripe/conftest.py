@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from simulators.control_client import ControlClient
 from simulators.running import RunningSimulator
 from simulators.serving import listening, served_in_thread
 from simulators.stripe import DEFAULT_API_KEY
 from simulators.stripe.app import stripe_app
+from simulators.stripe.control_client import StripeControlClient
 from simulators.stripe.simulator import StripeSimulator
 from tests.simulators.stripe.shop import Shop, open_shop
 
@@ -51,13 +51,13 @@ def stage() -> Iterator[Stage]:
 def simulator(stage: Stage) -> Iterator[RunningSimulator]:
     fresh = StripeSimulator(data_file=None, settle_after_s=60)
     stage.app = stripe_app(fresh, api_key=DEFAULT_API_KEY)
-    with closing(fresh), closing(ControlClient(f"{stage.url}/_control")) as control:
+    with closing(fresh), closing(StripeControlClient(f"{stage.url}/_control")) as control:
         yield RunningSimulator(url=stage.url, api_key=DEFAULT_API_KEY, control=control)
     stage.app = None
 
 
 @pytest.fixture
-def control(simulator: RunningSimulator) -> ControlClient:
+def control(simulator: RunningSimulator) -> StripeControlClient:
     return simulator.control
 
 

@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simulators.control_client import ControlClient
 from simulators.running import RunningSimulator, running_stripe
+from simulators.stripe.control_client import StripeControlClient
 from tests.simulators.stripe.shop import Shop, open_shop
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_record_tells_what_moved_for_whom_and_under_which_key(shop: Shop, control: ControlClient) -> None:
+def test_the_record_tells_what_moved_for_whom_and_under_which_key(
+    shop: Shop, control: StripeControlClient
+) -> None:
     held = shop.pay(key="k1", capture_method="manual", metadata={"payment_id": "pay_1"})
     shop.capture(held["id"], key="k2", amount_to_capture=600)
     refund = shop.refund(key="k3", payment_intent=held["id"], amount=100, metadata={"refund_id": "ref_1"})
@@ -33,7 +35,7 @@ def test_the_record_tells_what_moved_for_whom_and_under_which_key(shop: Shop, co
     assert control.record(operation="refund")[0]["refund"] == refund["id"]
 
 
-def test_every_change_of_state_is_noted_once(shop: Shop, control: ControlClient) -> None:
+def test_every_change_of_state_is_noted_once(shop: Shop, control: StripeControlClient) -> None:
     held = shop.hold()
     shop.capture(held["id"])
 
@@ -49,7 +51,7 @@ def test_every_change_of_state_is_noted_once(shop: Shop, control: ControlClient)
     ]
 
 
-def test_requests_are_counted_by_endpoint(shop: Shop, control: ControlClient) -> None:
+def test_requests_are_counted_by_endpoint(shop: Shop, control: StripeControlClient) -> None:
     shop.intent(shop.pay()["id"])
 
     assert control.requests()["by_endpoint"] == {
@@ -85,7 +87,7 @@ def test_the_program_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None
         try:
             words = process.stdout.readline().split()
             url, api_key, control_url = words[3], words[words.index("key") + 1], words[-1]
-            running = RunningSimulator(url=url, api_key=api_key, control=ControlClient(control_url))
+            running = RunningSimulator(url=url, api_key=api_key, control=StripeControlClient(control_url))
             with open_shop(running) as shop:
                 paid = shop.pay()
             record = running.control.record()

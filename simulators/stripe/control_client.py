@@ -1,0 +1,26 @@
+"""The control interface from the other side, with what only Stripe's simulator has: its dashboard."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from simulators.control_client import ControlClient
+
+
+class StripeControlClient(ControlClient):
+    """Speak to a Stripe simulator's control interface."""
+
+    def in_dashboard(
+        self,
+        action: Literal["capture", "cancel", "refund"],
+        payment_intent: str,
+        *,
+        amount: int | None = None,
+    ) -> dict[str, Any]:
+        """Let somebody act in the dashboard, on all that is there or on `amount` (minor units); gives the object.
+
+        Raises Refused for what Stripe does not allow.
+        """
+        asked = {"action": action, "payment_intent": payment_intent, "amount": amount}
+        done: dict[str, Any] = self._call("POST", "/dashboard", asked)
+        return done
