@@ -22,6 +22,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from consumers.breaker import Patience
 from consumers.bus import KombuBus
 from consumers.calls import Calls
 from consumers.cycle import Cycle, Limits
@@ -107,7 +108,7 @@ def run(settings: Settings) -> None:
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         bus=open_bus(settings),
         ledger=Ledger(settings.ledger_url),
-        calls=Calls(gateways),
+        calls=Calls(gateways, make_patience(settings)),
         policy=make_policy(settings, gateways),
         clock=lambda: datetime.now(UTC),
         limits=make_limits(settings),
@@ -153,6 +154,9 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
             f"PAYMENTS_DEFAULT_GATEWAY is {settings.default_gateway}, which is not set up; "
             f"there is {', '.join(sorted(gateways)) or 'no gateway at all'}"
         )
+    unknown = {name for route in settings.routes for name in route.gateways} - gateways.keys()
+    if unknown:
+        raise SettingsError(f"PAYMENTS_ROUTES names {', '.join(sorted(unknown))}, which is not set up")
     return gateways
 
 
@@ -219,6 +223,7 @@ def make_policy(settings: Settings, gateways: dict[str, Gateway]) -> Policy:
     return Policy(
         default_gateway=settings.default_gateway,
         gateways={name: gateway.capabilities for name, gateway in gateways.items()},
+        rules=tuple(route.rule() for route in settings.routes),
         lease_margin=timedelta(seconds=worker.lease_margin_s),
         retry_delays=seconds(worker.retry_delays_s),
         inquiry_delays=seconds(worker.inquiry_delays_s),
@@ -235,6 +240,12 @@ def make_policy(settings: Settings, gateways: dict[str, Gateway]) -> Policy:
         callback_patience=timedelta(seconds=worker.callback_patience_s),
         callback_poll=timedelta(seconds=worker.callback_poll_s),
     )
+
+
+def make_patience(settings: Settings) -> Patience:
+    """Turn settings into what a gateway's circuit breaker bears."""
+    worker = settings.worker
+    return Patience(failures=worker.breaker_failures, pause_s=worker.breaker_pause_s)
 
 
 def make_limits(settings: Settings) -> Limits:

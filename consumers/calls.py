@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import assert_never
 
 import structlog
 
+from consumers.breaker import Circuit, Patience
 from gateways.protocol import (
     Absent,
     AuthorizeRequest,
     CaptureRequest,
     Gateway,
     LookupRequest,
+    NotSent,
     Opened,
     Outcome,
     RefundRequest,
@@ -35,10 +39,22 @@ CLOSE_WITHIN_S = 5.0
 
 
 class Calls:
-    """Runs calls and keeps what they ended with until the cycle takes it."""
+    """Runs calls and keeps what they ended with until the cycle takes it.
 
-    def __init__(self, gateways: Mapping[str, Gateway]) -> None:
+    With `patience`, a gateway whose line keeps failing is left alone for a while (see `consumers.breaker`).
+    """
+
+    _circuits: Mapping[str, Circuit] = MappingProxyType({})
+
+    def __init__(
+        self,
+        gateways: Mapping[str, Gateway],
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._gateways = gateways
+        if patience is not None:
+            self._circuits = {name: Circuit(name, patience, clock) for name in gateways}
         self._ended: deque[Answered] = deque()
         self._news = threading.Event()
         self._wake: Callable[[], None] = lambda: None
@@ -56,8 +72,8 @@ class Calls:
 
     @property
     def unwell(self) -> frozenset[str]:
-        """Gateways whose circuit is open."""
-        return frozenset()
+        """Gateways that are left alone just now; may be asked from any thread."""
+        return frozenset(name for name, circuit in self._circuits.items() if circuit.is_unwell)
 
     @property
     def in_flight(self) -> int:
@@ -97,7 +113,7 @@ class Calls:
             task.add_done_callback(self._running.discard)
 
     async def _run(self, call: Call) -> None:
-        answer = await self._answer(call)
+        answer = await self._guarded(call)
         self._ended.append(
             Answered(
                 payment_id=call.payment_id,
@@ -112,6 +128,25 @@ class Calls:
         if not self._news.is_set():
             self._news.set()
             self._wake()
+
+    async def _guarded(self, call: Call) -> Outcome | Opened | Absent:
+        """Make the call, unless it would move money through a gateway whose circuit is open.
+
+        A repeat of an attempt in doubt is answered `NotSent`, too. That is true of this call, and nobody takes it for
+        the truth about the earlier ones: the handlers keep such an attempt in doubt (`handlers.attempt`).
+        """
+        circuit = self._circuits.get(call.gateway)
+        # Look-ups resolve doubt and voids let money go: they are never held up. What they end with is no measure of
+        # the line: some gateways cannot be asked, and say so without a call.
+        if circuit is None or isinstance(call.request, LookupRequest | VoidRequest):
+            return await self._answer(call)
+        ticket = circuit.enter()
+        if ticket is None:
+            return NotSent(detail=f"circuit open: {call.gateway} keeps failing", retryable=True)
+        answer = await self._answer(call)
+        if not self._is_closing:
+            circuit.leave(ticket, answer)
+        return answer
 
     async def _answer(self, call: Call) -> Outcome | Opened | Absent:
         """Make the call. Whatever happens to it is an ending: a call without one would count as in flight for ever."""

@@ -31,6 +31,7 @@ def as_json(notice: Notice) -> str:
         "reference": notice.reference,
         "parent_reference": notice.parent_reference,
         "amount": _money(notice.amount),
+        "came_through": notice.came_through or None,
         "says": _outcome(notice.says),
     }
     return json.dumps({name: value for name, value in plain.items() if value is not None})
@@ -49,6 +50,7 @@ def from_json(text: str) -> Notice:
         reference=plain.get("reference"),
         parent_reference=plain.get("parent_reference"),
         amount=Money(**amount) if amount else None,
+        came_through=plain.get("came_through", False),
         says=_said(plain["says"]) if "says" in plain else None,
     )
 

@@ -1,7 +1,7 @@
 """Adyen (Checkout v72), through its own SDK: a payment is answered, everything after it only received.
 
-Asks; `adyen_answers` says what the answers mean. Idempotency keys are attempt ids, and so are the references
-Adyen keeps for us, so that whatever it reports can be told by our own name.
+Asks; `adyen_requests` writes what is sent, `adyen_answers` says what the answers mean. Idempotency keys are
+attempt ids, and so are the references Adyen keeps for us, so that whatever it reports can be told by our own name.
 
 Adyen cannot be asked what became of a call. Captures, cancellations and refunds are answered `Pending`: the
 truth comes by webhook (`adyen_webhooks`). A payment of unknown outcome is settled by one of three:
@@ -23,13 +23,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 import Adyen
 
 from gateways import adyen_answers as answers
-from gateways.adyen_codes import REFUND_REASONS
+from gateways import adyen_requests as requests
 from gateways.adyen_http import PooledTransport
 from gateways.adyen_references import is_ours, payment_of, void_called
 from gateways.exponents import ADYEN_UNITS, NotExpressible
@@ -47,31 +46,11 @@ from gateways.protocol import (
     VoidRequest,
 )
 from messages.ids import AttemptId
-from messages.money import Money
 
 VERSION = "v72"
 
 _MAX_KEY = 64  # docs.adyen.com/development-resources/api-idempotency
-_MAX_METADATA, _MAX_NAME, _MAX_VALUE = 20, 20, 80  # Checkout v72, PaymentRequest.metadata
-_SHOPPER = range(3, 257)  # Checkout v72, PaymentRequest.shopperReference
-_NO_CUSTOMER_URL = "https://no-customer.invalid/"
-"""Adyen wants a returnUrl even where nobody is there to return."""
-
 _KEYS_REMEMBERED = 50_000
-
-_BROUGHT = frozenset(
-    {
-        "redirectResult",
-        "threeDSResult",
-        "payload",
-        "MD",
-        "PaRes",
-        "threeds2.fingerprint",
-        "threeds2.challengeResult",
-    }
-)
-"""What a customer may bring back from a bank (Checkout v72, PaymentCompletionDetails); the rest of the return
-address' query is the shop's own, and Adyen would refuse it."""
 
 _PSP_REFERENCE = re.compile(r"[A-Za-z0-9]{8,32}")
 """16 characters as a rule; it becomes part of a URL."""
@@ -159,7 +138,7 @@ class AdyenGateway:
         if request.authenticate and request.off_session:
             return NotSent(detail="nobody is there to be authenticated", retryable=False)
         try:
-            body = self._payment(request)
+            body = {**self._named(request.attempt_id), **requests.payment(request)}
         except NotExpressible as error:
             return NotSent(detail=str(error), retryable=False)
         outcome = await self._ask(
@@ -169,33 +148,6 @@ class AdyenGateway:
             lambda said: answers.read_payment(said, request.amount, request.attempt_id),
         )
         return outcome if request.capture else self._with_end(outcome)
-
-    def _payment(self, request: AuthorizeRequest) -> dict[str, object]:
-        body: dict[str, object] = {
-            **self._named(request.attempt_id),
-            "amount": _written(request.amount),
-            "paymentMethod": {"type": "scheme", "storedPaymentMethodId": request.token},
-            "shopperInteraction": "ContAuth",  # the card is on file, whoever is there
-            "recurringProcessingModel": "UnscheduledCardOnFile" if request.off_session else "CardOnFile",
-            "returnUrl": request.return_url or _NO_CUSTOMER_URL,
-            "merchantOrderReference": request.order_id,
-            "metadata": _metadata(request),
-        }
-        if request.capture:
-            body["captureDelayHours"] = 0
-        else:
-            body["additionalData"] = {"manualCapture": "true"}
-        if request.customer_id and len(request.customer_id) in _SHOPPER:
-            body["shopperReference"] = request.customer_id
-        if request.statement_descriptor:
-            body["shopperStatement"] = request.statement_descriptor
-        if request.authenticate:
-            # By a link: the bank's own pages in the browser need to know more of it than we do.
-            body["authenticationData"] = {
-                "attemptAuthentication": "always",
-                "threeDSRequestData": {"nativeThreeDS": "disabled"},
-            }
-        return body
 
     def _with_end(self, outcome: Outcome) -> Outcome:
         """Say when a hold lapses, if that was agreed; a repeated answer is counted anew."""
@@ -210,7 +162,7 @@ class AdyenGateway:
         if not request.final:
             return NotSent(detail="a hold is captured once, so the capture must be final", retryable=False)
         try:
-            body = {**self._named(request.attempt_id), "amount": _written(request.amount)}
+            body = {**self._named(request.attempt_id), "amount": requests.written(request.amount)}
         except NotExpressible as error:
             return NotSent(detail=str(error), retryable=False)
         return await self._ask(
@@ -241,11 +193,10 @@ class AdyenGateway:
     async def refund(self, request: RefundRequest) -> Outcome:
         """Ask to give captured money back."""
         try:
-            body = {**self._named(request.attempt_id), "amount": _written(request.amount)}
+            body = {**self._named(request.attempt_id), "amount": requests.written(request.amount)}
         except NotExpressible as error:
             return NotSent(detail=str(error), retryable=False)
-        if request.reason:
-            body["merchantRefundReason"] = REFUND_REASONS.get(request.reason, "OTHER")
+        body |= requests.reason(request)
         return await self._ask(
             self._modifications.refund_captured_payment,
             body,
@@ -262,7 +213,7 @@ class AdyenGateway:
         Adyen has nothing that could be asked. Repeating the call under its key would tell, but would also make it
         if it never arrived: a look-up must not move money. Never `Absent`: no trace was looked for.
         """
-        details = {name: value for name, value in request.customer_brought.items() if name in _BROUGHT}
+        details = requests.details(request.customer_brought)
         if not details:
             return Unknown(detail="Adyen tells by webhook, it cannot be asked", reference=request.reference)
         # A key of its own, as keys belong to the account and not to an endpoint: each thing brought is handed in once.
@@ -318,21 +269,6 @@ class AdyenGateway:
         return first == now
 
 
-def _written(money: Money) -> dict[str, object]:
-    return {"value": ADYEN_UNITS.to_wire(money), "currency": money.currency}
-
-
 def _key(attempt_id: AttemptId) -> str:
     """Our id, or the 64 digits of its SHA-256 where it is longer than Adyen takes."""
     return attempt_id if len(attempt_id) <= _MAX_KEY else hashlib.sha256(attempt_id.encode()).hexdigest()
-
-
-def _metadata(request: AuthorizeRequest) -> dict[str, str]:
-    """Put our ids first, then as many of the sender's as Adyen holds: a surplus must not stop a payment."""
-    ids = {"payment_id": request.payment_id, "order_id": request.order_id}
-    fitting = (
-        (name, value)
-        for name, value in request.metadata.items()
-        if name not in ids and 0 < len(name) <= _MAX_NAME and 0 < len(value) <= _MAX_VALUE
-    )
-    return {**ids, **dict(islice(fitting, _MAX_METADATA - len(ids)))}

@@ -40,6 +40,8 @@ class Notice:
     """For a capture, void or refund: the gateway's id of what it acts on."""
     amount: Money | None = None
     """What it says moved. Never booked unless it is covered by the signature or read again at the gateway."""
+    came_through: bool = False
+    """It says that the operation has succeeded: a hint, too. What is known already is not asked for again."""
     says: Outcome | None = None
     """How the operation ended. Given only by a gateway that cannot be asked, and only from what it signed."""
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from gateways import paypal_answers as answers
+from gateways import paypal_refusals as refusals
 from gateways.exponents import PAYPAL_UNITS, NotExpressible
 from gateways.paypal_answers import Reference, dig
 from gateways.paypal_codes import (
@@ -156,7 +157,7 @@ class PaypalGateway:
         )
         order = Reference.of("order", answer.body)
         if answer.status not in (200, 201) or order is None:
-            return answers.read_refusal(answer, PAYMENT_ISSUES, None)
+            return refusals.read_refusal(answer, PAYMENT_ISSUES, None)
         if not answers.is_as_asked(answer.body, request.attempt_id, request.amount, _operation(request)):
             return NotSent(detail="this attempt was opened with other parameters before", retryable=False)
         return Opened(reference=str(order))
@@ -222,13 +223,13 @@ class PaypalGateway:
         answer = await self._http.call("POST", path, body=body, request_id=request.attempt_id)
         if answer.status in (200, 201):
             return answers.read_capture(answer.body)
-        issue = answers.issue_in(answer)
+        issue = refusals.issue_in(answer)
         if issue in ALREADY_CAPTURED:
             found = await self._lookups.find_capture(hold, request.attempt_id)
             if isinstance(found, Absent):
                 return Declined(reason=DeclineReason.DUPLICATE, firmness=Firmness.HARD, code=issue or "")
             return found
-        return answers.read_refusal(answer, CAPTURE_ISSUES, None)
+        return refusals.read_refusal(answer, CAPTURE_ISSUES, None)
 
     async def void(self, request: VoidRequest) -> Outcome:
         """Let go a hold or what is left of it, or mark an unpaid order as called off; else Declined."""
@@ -253,7 +254,7 @@ class PaypalGateway:
         answer = await self._http.call("POST", path, request_id=request.attempt_id)
         if answer.status == 204 or (answer.status == 200 and dig(answer.body, "status") == "VOIDED"):
             return Approved(reference=str(told), amount=request.amount)
-        return answers.read_refusal(answer, VOID_ISSUES, told)
+        return refusals.read_refusal(answer, VOID_ISSUES, told)
 
     async def _call_off(self, request: VoidRequest, order: Reference) -> Outcome:
         """Leave an unpaid order alone for good: PayPal has no call for that, and only a call of ours would pay it.
@@ -281,12 +282,12 @@ class PaypalGateway:
             "value": f"{request.attempt_id}{answers.CALLED_OFF}",
         }
         marked = await self._http.call("PATCH", f"/v2/checkout/orders/{order.id}", body=[mark])
-        issue = answers.issue_in(marked)
+        issue = refusals.issue_in(marked)
         if issue == "ORDER_ALREADY_COMPLETED":
             return not_voidable(issue, order)
         if marked.status in (200, 204) or issue is not None:
             return Approved(reference=str(order), amount=request.amount)
-        return answers.read_refusal(marked, {}, order)
+        return refusals.read_refusal(marked, {}, order)
 
     async def refund(self, request: RefundRequest) -> Outcome:
         """Give captured money back; more than is left is Declined."""
@@ -305,7 +306,7 @@ class PaypalGateway:
         answer = await self._http.call("POST", path, body=body, request_id=request.attempt_id)
         if answer.status in (200, 201):
             return answers.read_refund(answer.body)
-        return answers.read_refusal(answer, REFUND_ISSUES, None)
+        return refusals.read_refusal(answer, REFUND_ISSUES, None)
 
     # --- look-up -------------------------------------------------------------------------------------
 
@@ -324,10 +325,10 @@ class PaypalGateway:
             return NotSent(detail=f"not asked: {error}", retryable=True)
         if answer.status == 200 and answers.is_about(answer.body, reference):
             return answer.body
-        refusal = answers.read_refusal(answer, {}, None)
+        refusal = refusals.read_refusal(answer, {}, None)
         if isinstance(refusal, NotSent):
             return refusal
-        return NotSent(detail=f"not asked: {answers.described(answer)}", retryable=True)
+        return NotSent(detail=f"not asked: {refusals.described(answer)}", retryable=True)
 
     async def _guarded(
         self, work: Awaitable[Ending], reference: Reference | None

@@ -1,4 +1,4 @@
-"""What PayPal's answers mean, in our endings: orders, authorizations, captures, refunds, refusals.
+"""What PayPal's answers mean, in our endings: orders, authorizations, captures, refunds.
 
 Rules: `paypal.py` asks, this module only reads. No message, body or field's value of PayPal's is passed on, as
 it may quote what we sent; only its machine words and debug ids are.
@@ -13,13 +13,11 @@ from typing import Any, Literal
 
 from gateways.exponents import PAYPAL_UNITS
 from gateways.paypal_codes import (
+    BANK_APPROVED,
     BANK_CODES,
     DO_NOT_TRY_AGAIN,
-    LATER_ISSUES,
     STATUS_REASONS,
-    Verdicts,
 )
-from gateways.paypal_http import Answer
 from gateways.protocol import (
     Absent,
     ActionRequired,
@@ -28,7 +26,6 @@ from gateways.protocol import (
     DeclineReason,
     Firmness,
     NextAction,
-    NotSent,
     Operation,
     Outcome,
     Pending,
@@ -117,7 +114,7 @@ def _read_unpaid(order: object, reference: Reference) -> Outcome | Absent | Read
     authentication = dig(order, "payment_source", "card", "authentication_result")
     match dig(order, "status"):
         case "CREATED" | "APPROVED" if authentication is not None and not _may_go_on(authentication):
-            word = _word(dig(authentication, "three_d_secure", "authentication_status"))
+            word = machine_word(dig(authentication, "three_d_secure", "authentication_status"))
             return Declined(
                 reason=DeclineReason.AUTHENTICATION_FAILED,
                 firmness=Firmness.NEEDS_AUTHENTICATION,
@@ -212,7 +209,7 @@ def voided(authorization: object, reference: Reference) -> Declined:
     return Declined(
         reason=DeclineReason.EXPIRED,
         firmness=Firmness.HARD,
-        code=f"authorization_{_word(status)}",
+        code=f"authorization_{machine_word(status)}",
         reference=str(reference),
     )
 
@@ -291,45 +288,7 @@ def refund_by(order: object, attempt_id: str) -> object | None:
     return next((one for one in listed if dig(one, "custom_id") == attempt_id), None)
 
 
-# --- refusals ----------------------------------------------------------------------------------------
-
-
-def issue_in(answer: Answer) -> str | None:
-    """The machine word for why PayPal could not do it; None unless it is PayPal's own 422."""
-    issue = dig(answer.body, "details", 0, "issue")
-    return _word(issue) if answer.status == 422 and isinstance(issue, str) else None
-
-
-def read_refusal(answer: Answer, verdicts: Verdicts, reference: Reference | None) -> Outcome:
-    """What is true when PayPal did not answer 2xx: the one place that decides between NotSent, Declined, Unknown.
-
-    Anything not listed is Unknown, such as a 5xx, a redirect, or a 4xx that is not in PayPal's form. A 409 is
-    Unknown, too: this call did nothing, but another one under the same request id is under way.
-    """
-    issue = issue_in(answer)
-    if issue is not None:
-        if issue in verdicts:
-            reason, firmness = verdicts[issue]
-            known = str(reference) if reference else None
-            return Declined(reason=reason, firmness=firmness, code=issue, reference=known)
-        return NotSent(detail=described(answer), retryable=issue in LATER_ISSUES)
-    match answer.status:
-        case 401 | 403 | 429:
-            # Wrong credentials are for a person to mend; the payment can wait for that.
-            return NotSent(detail=described(answer), retryable=True)
-        case 400 | 404 | 405 | 406 | 415 if isinstance(dig(answer.body, "name"), str):
-            return NotSent(detail=described(answer), retryable=False)
-        case _:
-            return Unknown(detail=described(answer), reference=str(reference) if reference else None)
-
-
-def described(answer: Answer) -> str:
-    """Status, machine words and debug id; never PayPal's sentence, which may quote what we sent."""
-    words = (dig(answer.body, "name"), dig(answer.body, "error"), dig(answer.body, "details", 0, "issue"))
-    parts = [f"HTTP {answer.status}", *(_word(word) for word in words if word)]
-    if answer.debug_id:
-        parts.append(_word(answer.debug_id))
-    return " ".join(parts)
+# --- a no ------------------------------------------------------------------------------------------
 
 
 def _canceled(code: str, reference: Reference) -> Declined:
@@ -347,7 +306,9 @@ def _declined(payment: object, status: str, reference: Reference | None) -> Decl
     """Read a declined payment: the bank's code if the table has it, else PayPal's; advice may make it firmer."""
     response = dig(payment, "processor_response")
     bank, why = dig(response, "response_code"), dig(payment, "status_details", "reason")
-    code = next((_word(word) for word in (bank, why) if word), status)
+    if bank == BANK_APPROVED:
+        bank = None  # it was PayPal that took back what the bank had approved
+    code = next((machine_word(word) for word in (bank, why) if word), status)
     reason, firmness = DeclineReason.GENERIC_DECLINE, Firmness.SOFT
     if isinstance(bank, str) and bank:
         reason, firmness = BANK_CODES.get(bank, (DeclineReason.OTHER, Firmness.SOFT))
@@ -361,7 +322,7 @@ def _declined(payment: object, status: str, reference: Reference | None) -> Decl
 
 def _unheard_of(kind: Kind, status: object, reference: Reference | None) -> Unknown:
     known = str(reference) if reference else None
-    return Unknown(detail=f"the {kind} is {_word(status)}, unexpected here", reference=known)
+    return Unknown(detail=f"the {kind} is {machine_word(status)}, unexpected here", reference=known)
 
 
 def _amount(body: object) -> Money:
@@ -376,6 +337,7 @@ def _time(value: object) -> datetime | None:
     return at.astimezone(UTC) if at is not None and at.tzinfo is not None else None
 
 
-def _word(value: object) -> str:
+def machine_word(value: object) -> str:
+    """A word of PayPal's that can be passed on: a code, not a sentence that may quote what we sent."""
     text = str(value)
     return text if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text) else "unreadable"

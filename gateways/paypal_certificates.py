@@ -59,7 +59,7 @@ class Certificates:
         ca_file: Path | None = None,
         fetch_timeout_s: float = 5,
     ) -> None:
-        """Read the roots: of `ca_file` (PEM), or those certifi keeps.
+        """Read the roots: of `ca_file` (PEM; an authority between may stand there, too), or those certifi keeps.
 
         Raises:
             ValueError: an origin is neither `https://host` nor `http://` on this very machine, or there is no root.

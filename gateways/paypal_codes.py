@@ -121,6 +121,9 @@ BANK_CODES: Verdicts = _verdicts(
 )
 """`processor_response.response_code` of a declined card payment."""
 
+BANK_APPROVED = "0000"
+"""`processor_response.response_code` of a card payment the bank has approved."""
+
 DO_NOT_TRY_AGAIN = frozenset({"03", "21"})
 """`processor_response.payment_advice_code`: never again with this card, or not for this merchant."""
 

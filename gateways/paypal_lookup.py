@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateways import paypal_answers as answers
+from gateways import paypal_refusals as refusals
 from gateways.paypal_answers import Ready, Reference, dig
 from gateways.paypal_codes import ALREADY_PAID, PAYMENT_ISSUES
 from gateways.paypal_http import Answer, AnswerLost, NotDelivered, PaypalHttp
@@ -40,7 +41,7 @@ class Lookups:
 
     async def read_payment(self, answer: Answer, order: Reference, operation: Operation) -> Outcome:
         """What the answer to a payment says; one that leaves the order unpaid makes no sense."""
-        issue = answers.issue_in(answer)
+        issue = refusals.issue_in(answer)
         if issue == "PAYER_ACTION_REQUIRED":
             action = answers.action_required(answer.body, order)
             if not isinstance(action, Unknown):
@@ -50,7 +51,7 @@ class Lookups:
         elif answer.status in (200, 201):
             body = answer.body
         else:
-            return answers.read_refusal(answer, PAYMENT_ISSUES, order)
+            return refusals.read_refusal(answer, PAYMENT_ISSUES, order)
         if not answers.is_about(body, order):
             return Unknown(detail="the answer is not about the order", reference=str(order))
         ending = answers.read_order(body, order, operation)
@@ -136,7 +137,7 @@ class Lookups:
             # The operation this belongs to may have been executed: that must not be taken for not sent.
             raise AnswerLost(str(error)) from error
         if answer.status != 200 or not answers.is_about(answer.body, reference):
-            raise AnswerLost(answers.described(answer))
+            raise AnswerLost(refusals.described(answer))
         return answer.body
 
     async def get(self, reference: Reference) -> Answer:

@@ -164,7 +164,8 @@ def read(body: bytes) -> list[Notice]:
         raise NotUnderstood("the event has no resource")
     reading = _READINGS.get(kind)
     fields: dict[str, Any] = {"operation": None} if reading is None else reading(resource)
-    return [Notice(gateway="paypal", notice_id=id, event=kind, **fields)]
+    came_through = kind in _CAME_THROUGH and resource.get("status") in (None, "CREATED", "COMPLETED")
+    return [Notice(gateway="paypal", notice_id=id, event=kind, came_through=came_through, **fields)]
 
 
 def _order(order: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,6 +243,17 @@ _READINGS: Mapping[str, Reading] = {
     "PAYMENT.REFUND.PENDING": _refund,
     "PAYMENT.REFUND.FAILED": _refund,
 }
+
+
+_CAME_THROUGH = frozenset(
+    {
+        "CHECKOUT.ORDER.COMPLETED",
+        "PAYMENT.AUTHORIZATION.CREATED",
+        "PAYMENT.CAPTURE.COMPLETED",
+        "PAYMENT.CAPTURE.REFUNDED",
+        "PAYMENT.REFUND.COMPLETED",
+    }
+)
 
 
 def _own(kind: Kind, resource: Mapping[str, Any]) -> str:

@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from itertools import islice
 from typing import TypeVar
 
 import stripe
 from stripe.params import (
     PaymentIntentConfirmParams,
-    PaymentIntentCreateParams,
-    RefundCreateParams,
     RefundListParams,
+    RefundRetrieveParams,
 )
 
 from gateways import stripe_answers as answers
@@ -38,14 +36,13 @@ from gateways.protocol import (
     Unknown,
     VoidRequest,
 )
+from gateways.stripe_codes import ATTEMPT_MARK, CAPTURE_MARK
 from gateways.stripe_http import PooledTransport
+from gateways.stripe_requests import giving_back, opening
 
 Answer = TypeVar("Answer")
 Ending = TypeVar("Ending", bound="Outcome | Opened | Absent")
 
-_MAX_METADATA, _MAX_KEY, _MAX_VALUE = 50, 40, 500  # docs.stripe.com/metadata
-_MAX_DESCRIPTOR_SUFFIX = 22  # docs.stripe.com/get-started/account/statement-descriptors
-_REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 _REFUND_PAGES = 10  # of 100 refunds each
 
 
@@ -120,31 +117,9 @@ class StripeGateway:
             wire = STRIPE_UNITS.to_wire(request.amount)
         except NotExpressible as error:
             return NotSent(detail=str(error), retryable=False)
-        params = self._opening(request, wire)
+        params = opening(request, wire, self._payment_method_types)
         call = self._intents.create_async(params, {"idempotency_key": f"{request.attempt_id}:open"})
         return await self._ask(call, _opened, _not_opened)
-
-    def _opening(self, request: AuthorizeRequest, wire: int) -> PaymentIntentCreateParams:
-        ids = {
-            "payment_id": request.payment_id,
-            "order_id": request.order_id,
-            "attempt_id": request.attempt_id,
-        }
-        params: PaymentIntentCreateParams = {
-            "amount": wire,
-            "currency": request.amount.currency.lower(),
-            "payment_method": request.token,
-            "allowed_payment_method_types": self._payment_method_types,
-            "capture_method": "automatic" if request.capture else "manual",
-            "metadata": _metadata(ids, request.metadata),
-        }
-        if request.customer_id and request.customer_id.startswith("cus_"):  # Stripe's customer, not only ours
-            params["customer"] = request.customer_id
-        if request.description:
-            params["description"] = request.description
-        if request.statement_descriptor:
-            params["statement_descriptor_suffix"] = request.statement_descriptor[:_MAX_DESCRIPTOR_SUFFIX]
-        return params
 
     async def _confirm(self, request: AuthorizeRequest, reference: str) -> Outcome:
         operation = Operation.SALE if request.capture else Operation.AUTHORIZE
@@ -195,7 +170,7 @@ class StripeGateway:
         return await self._ask(
             self._intents.capture_async(
                 reference,
-                {"amount_to_capture": wire, "metadata": {answers.CAPTURE_MARK: request.attempt_id}},
+                {"amount_to_capture": wire, "metadata": {CAPTURE_MARK: request.attempt_id}},
                 {"idempotency_key": request.attempt_id},
             ),
             taken,
@@ -205,6 +180,9 @@ class StripeGateway:
     async def void(self, request: VoidRequest) -> Outcome:
         """Cancel the intent, held or still open; one that was captured or canceled already is Declined."""
         reference = request.authorization_reference
+        if not reference:
+            # An intent is confirmed only once its id is stored, so this one holds nothing, and never will.
+            return NotSent(detail="no intent was stored, so there is nothing to cancel", retryable=False)
 
         def canceled(intent: stripe.PaymentIntent) -> Outcome:
             if intent.status == "canceled":
@@ -227,20 +205,8 @@ class StripeGateway:
             wire = STRIPE_UNITS.to_wire(request.amount)
         except NotExpressible as error:
             return NotSent(detail=str(error), retryable=False)
-        ids = {
-            "payment_id": request.payment_id,
-            "refund_id": request.refund_id,
-            "attempt_id": request.attempt_id,
-        }
-        params: RefundCreateParams = {
-            "payment_intent": request.capture_reference,
-            "amount": wire,
-            "metadata": _metadata(ids, request.metadata),
-        }
-        if request.reason in _REFUND_REASONS:
-            params["reason"] = request.reason
         return await self._ask(
-            self._refunds.create_async(params, {"idempotency_key": request.attempt_id}),
+            self._refunds.create_async(giving_back(request, wire), {"idempotency_key": request.attempt_id}),
             answers.read_refund,
             lambda error: answers.read_refund_failure(error, None),
         )
@@ -277,14 +243,16 @@ class StripeGateway:
 
     async def _find_refund(self, request: LookupRequest) -> Outcome | Absent:
         if request.reference is not None:
-            return answers.read_refund(await self._refunds.retrieve_async(request.reference))
+            parts: RefundRetrieveParams = {"expand": ["charge", "balance_transaction"]}
+            refund = await self._refunds.retrieve_async(request.reference, parts)
+            return answers.read_refund_by_id(refund, request.parent_reference)
         if request.parent_reference is None:
             return Unknown(detail="no intent whose refunds could be listed")
         params: RefundListParams = {"payment_intent": request.parent_reference, "limit": 100}
         for _ in range(_REFUND_PAGES):
             page = await self._refunds.list_async(params)
             for refund in page.data:
-                if getattr(refund.metadata, "attempt_id", None) == request.attempt_id:
+                if getattr(refund.metadata, ATTEMPT_MARK, None) == request.attempt_id:
                     return answers.read_refund(refund)
             if not page.has_more:
                 return Absent(detail="the intent has no refund of this attempt")
@@ -315,16 +283,6 @@ def _not_opened(error: Exception) -> Opened | Outcome:
     if isinstance(ending, Unknown):
         return NotSent(detail=f"nothing was confirmed; {ending.detail}", retryable=True)
     return ending
-
-
-def _metadata(ids: Mapping[str, str], wishes: Mapping[str, str]) -> dict[str, str]:
-    """Put our ids first, then as many of the sender's as Stripe holds: a surplus must not stop a payment."""
-    fitting = (
-        (key, value)
-        for key, value in wishes.items()
-        if key not in ids and 0 < len(key) <= _MAX_KEY and "[" not in key and 0 < len(value) <= _MAX_VALUE
-    )
-    return {**ids, **dict(islice(fitting, _MAX_METADATA - len(ids)))}
 
 
 def _silence_sdk() -> None:

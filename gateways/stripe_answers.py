@@ -26,12 +26,9 @@ from gateways.protocol import (
     Pending,
     Unknown,
 )
-from gateways.stripe_codes import CANCELED, DECLINE_TABLE, NOTHING_TO_REFUND, REFUND_FAILED
+from gateways.stripe_codes import CAPTURE_MARK, DECLINE_TABLE, LAPSED, NOTHING_TO_REFUND, REFUND_FAILED
 from gateways.stripe_http import never_left
 from messages.money import Money
-
-CAPTURE_MARK = "capture_attempt_id"
-"""Metadata key of an intent: which attempt of ours captured it."""
 
 # --- payment intents ---------------------------------------------------------------------------------
 
@@ -69,8 +66,12 @@ def read_capture(intent: stripe.PaymentIntent, attempt_id: str) -> Outcome | Abs
     match intent.status:
         case "succeeded" if _captured_by(intent) == attempt_id:
             return _approved(intent, intent.amount_received)
+        case "succeeded" if _captured_by(intent) is not None:
+            return _refused(
+                intent, DeclineReason.DUPLICATE
+            )  # a hold is captured once: it was another attempt
         case "succeeded":
-            return Unknown(detail="captured, but not by this attempt", reference=intent.id)
+            return Unknown(detail="captured, and nothing says by whom", reference=intent.id)
         case "requires_capture":
             return Absent(detail="not captured", reference=intent.id)
         case "processing":
@@ -93,8 +94,13 @@ def refused_capture(intent: stripe.PaymentIntent, attempt_id: str) -> Outcome:
 
 
 def read_void(intent: stripe.PaymentIntent, expected: Money) -> Outcome | Absent:
-    """What an intent says about an attempt to cancel it; a canceled one has let go what was expected."""
+    """What an intent says about an attempt to cancel it; a canceled one has let go what was expected.
+
+    One that had lapsed was not let go by us: there was nothing left to cancel.
+    """
     match intent.status:
+        case "canceled" if getattr(intent, "cancellation_reason", None) in LAPSED:
+            return _canceled(intent)
         case "canceled":
             return Approved(reference=intent.id, amount=expected)
         case "succeeded":
@@ -109,7 +115,9 @@ def read_void(intent: stripe.PaymentIntent, expected: Money) -> Outcome | Absent
 
 def refused_void(intent: stripe.PaymentIntent) -> Outcome:
     """What is true when Stripe refuses to cancel: the money was taken, or the hold is gone already."""
-    if intent.status in {"succeeded", "canceled", "processing"}:
+    if intent.status == "canceled":
+        return _canceled(intent)
+    if intent.status in {"succeeded", "processing"}:
         return _refused(intent, DeclineReason.OTHER)
     return _unheard_of(intent)
 
@@ -126,10 +134,8 @@ def _captured_by(intent: stripe.PaymentIntent) -> str | None:
 
 def _capture_before(intent: stripe.PaymentIntent) -> datetime | None:
     """When the hold ends, if the charge was sent along (`expand`)."""
-    part: object = intent
-    for name in ("latest_charge", "payment_method_details", "card", "capture_before"):
-        part = getattr(part, name, None)
-    return datetime.fromtimestamp(part, UTC) if isinstance(part, int) else None
+    ends_at = _part(intent, "latest_charge.payment_method_details.card.capture_before")
+    return datetime.fromtimestamp(ends_at, UTC) if isinstance(ends_at, int) else None
 
 
 def _next_action(intent: stripe.PaymentIntent) -> NextAction:
@@ -140,8 +146,8 @@ def _next_action(intent: stripe.PaymentIntent) -> NextAction:
 
 
 def _canceled(intent: stripe.PaymentIntent) -> Declined:
-    why = getattr(intent, "cancellation_reason", None)
-    return _refused(intent, CANCELED.get(why or "", DeclineReason.OTHER))
+    lapsed = getattr(intent, "cancellation_reason", None) in LAPSED
+    return _refused(intent, DeclineReason.EXPIRED if lapsed else DeclineReason.CANCELED)
 
 
 def _refused(intent: stripe.PaymentIntent, reason: DeclineReason) -> Declined:
@@ -171,6 +177,21 @@ def read_refund(refund: stripe.Refund) -> Outcome:
             return Declined(reason=reason, firmness=firmness, code=code, reference=refund.id)
         case status:
             return Unknown(detail=f"the refund is {_word(status)}, unexpected here", reference=refund.id)
+
+
+def read_refund_by_id(refund: stripe.Refund, parent: str | None) -> Outcome | Absent:
+    """What a refund says that is known by its id alone: it may be no refund of ours, or none at all."""
+    if parent is not None and _part(refund, "payment_intent") not in (None, parent):
+        return Unknown(detail="the refund is of another payment", reference=refund.id)
+    if _let_a_hold_go(refund):
+        return Absent(detail="what was held was let go, and nothing given back", reference=refund.id)
+    return read_refund(refund)
+
+
+def _let_a_hold_go(refund: stripe.Refund) -> bool:
+    """Whether it is how Stripe writes down that what was held will not be captured; of `expand`ed parts."""
+    booked_as = _part(refund, "balance_transaction.reporting_category")
+    return _part(refund, "charge.captured") is False or booked_as == "partial_capture_reversal"
 
 
 # --- failures ----------------------------------------------------------------------------------------
@@ -245,6 +266,13 @@ def _described(error: stripe.StripeError) -> str:
     if error.request_id:
         parts.append(_word(error.request_id))
     return " ".join(parts)
+
+
+def _part(item: object, path: str) -> object:
+    """What is there; None if a step of the path is missing, or an id that was not expanded."""
+    for name in path.split("."):
+        item = getattr(item, name, None)
+    return item
 
 
 def _word(value: object) -> str:

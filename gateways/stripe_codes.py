@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from gateways.protocol import DeclineReason, Firmness
 
+ATTEMPT_MARK = "attempt_id"
+"""Metadata key of an intent or refund: which attempt of ours opened it."""
+CAPTURE_MARK = "capture_attempt_id"
+"""Metadata key of an intent: which attempt of ours captured it."""
+CAPTURED_BY_HAND = "manual"
+"""`capture_method` of an intent that holds money first; any other takes it at once."""
+
 SOFT, HARD, PRESENT = Firmness.SOFT, Firmness.HARD, Firmness.NEEDS_AUTHENTICATION
 
 _DECLINES: list[tuple[DeclineReason, Firmness, str]] = [
@@ -58,13 +65,9 @@ DECLINE_TABLE: dict[str, tuple[DeclineReason, Firmness]] = {
 Sources: docs.stripe.com/declines/codes, docs.stripe.com/error-codes.
 """
 
-CANCELED = {
-    "requested_by_customer": DeclineReason.CANCELED_BY_CUSTOMER,
-    "abandoned": DeclineReason.EXPIRED,
-    "automatic": DeclineReason.EXPIRED,
-    "expired": DeclineReason.EXPIRED,
-}
-"""`cancellation_reason` of an intent (docs.stripe.com/api/payment_intents/object)."""
+LAPSED = frozenset({"automatic", "expired"})
+"""`cancellation_reason` of an intent that Stripe canceled by itself, as its time was over; with any other, or
+none, somebody canceled it (docs.stripe.com/api/payment_intents/object)."""
 
 REFUND_FAILED = {
     "lost_or_stolen_card": (DeclineReason.LOST_OR_STOLEN, HARD),

@@ -9,21 +9,21 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateways.exponents import STRIPE_UNITS, NotExpressible
 from gateways.notice import Forged, Notice, NotUnderstood
 from gateways.protocol import Operation
-from gateways.stripe_answers import ATTEMPT_MARK, CAPTURE_MARK, CAPTURED_BY_HAND
+from gateways.stripe_codes import ATTEMPT_MARK, CAPTURE_MARK, CAPTURED_BY_HAND
 from messages.ids import AttemptId
 from messages.money import Money
 
 SIGNATURE_HEADER = "stripe-signature"
 TOLERANCE = timedelta(minutes=5)  # docs.stripe.com/webhooks/signature
 _MAX_ID = 128
-_MAX_EVENT = 80
+_EVENT = r"[a-z0-9_.\[\]-]{1,80}"
 
 _INTENT_EVENTS = frozenset(
     f"payment_intent.{what}"
@@ -126,7 +126,7 @@ def read(body: bytes) -> list[Notice]:
     notice_id, kind = event.get("id"), event.get("type")
     if not isinstance(notice_id, str) or not 0 < len(notice_id) <= _MAX_ID:
         raise NotUnderstood("an event without an id")
-    if not isinstance(kind, str) or not re.fullmatch(r"[a-z0-9_.\[\]-]{1,%d}" % _MAX_EVENT, kind):
+    if not isinstance(kind, str) or not re.fullmatch(_EVENT, kind):
         raise NotUnderstood("an event without a type")
     told = Notice(gateway="stripe", notice_id=notice_id, event=kind, operation=None)
     # An event with an `account` is about an account connected to ours, which has payments of its own.
@@ -237,12 +237,11 @@ def _attempt(item: Json, mark: str) -> AttemptId | None:
 
 def _amount(item: Json, name: str) -> Money | None:
     """What moved; None if nothing did, or in a currency we do not know."""
+    currency = item.get("currency")
+    if not isinstance(currency, str):
+        return None
     try:
-        return next(_positive(STRIPE_UNITS.from_wire(item.get(name), item.get("currency"))), None)
+        money = STRIPE_UNITS.from_wire(item.get(name), currency)
     except NotExpressible:
         return None
-
-
-def _positive(money: Money) -> Iterator[Money]:
-    if money.minor > 0:
-        yield money
+    return money if money.minor else None

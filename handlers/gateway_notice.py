@@ -35,6 +35,8 @@ def noticed(known: Known, noticed: Noticed, policy: Policy, now: datetime) -> De
         step = when_answered(attempt, notice.says, is_lookup=True, policy=policy, now=now)
         return conclude(known, step, notice.says, policy, now)
     others = _looked_at_soon(known, attempt, now)
+    if notice.came_through and attempt.state is AttemptState.SUCCEEDED:
+        return Decision(result="stale", attempts=others)
     if attempt.state in (AttemptState.CREATED, AttemptState.SENT):
         # Its own answer is on the way, or its lease brings it back.
         return Decision(result="noted", attempts=others)

@@ -131,11 +131,11 @@ def _late_payment(known: Known, done: Attempt, policy: Policy, now: datetime) ->
     assert payment is not None
     was_over = payment.status in OVER_WITHOUT_MONEY
     before = payment.status
-    done = replace(
-        done, due_at=now + policy.late_grace if was_over else None, capture_before=now + policy.hold_lasts
-    )
+    done = replace(done, due_at=now + policy.late_grace if was_over else None)
+    if done.operation is Operation.AUTHORIZE:
+        done = replace(done, capture_before=now + policy.hold_lasts)
     payment = replace(payment, attention=True, late=payment.late or was_over, updated_at=now)
-    payment, announcement, journal = succeeded(payment, done, now)
+    payment, announcement, journal = succeeded(payment, done, now, late=True)
     if not was_over:
         # Another attempt of this payment has succeeded, or may yet: this one is a success too many.
         payment = replace(payment, status=before)

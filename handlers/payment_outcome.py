@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from gateways.protocol import Absent, ActionRequired, Declined, Firmness, Opened, Outcome
-from handlers.attempt import Step, send
+from gateways.protocol import Absent, ActionRequired, Declined, Firmness, NotSent, Opened, Outcome
+from handlers.attempt import Step, closed, send
 from handlers.calling_off import HOLDS_MONEY, call_off, is_being_called_off
 from handlers.decision import Announcement, Decision, Known, Policy, announce
 from handlers.give_back import give_back
-from handlers.requests import call_for
+from handlers.requests import call_for, token_for
 from handlers.routing import routes
 from ledger.journals import Journal, authorization, sale
 from ledger.states import (
@@ -30,6 +30,9 @@ from messages.events import FailureReason
 from messages.ids import payment_attempt_id
 from messages.operation import Operation
 
+UNHEARD_OF = 4
+"""How many times longer than its schedule what is under way at a gateway that cannot be asked may take."""
+
 Answer = Outcome | Opened | Absent
 
 
@@ -39,7 +42,7 @@ def payment_outcome(
     """Draw the payment's conclusion from a step of its authorization or sale; `answer` is what led to it, if any."""
     payment, attempt = known.payment, step.attempt
     assert payment is not None, "an attempt belongs to a payment"
-    if attempt.state in (AttemptState.DECLINED, AttemptState.FAILED) and not payment.cancel_requested:
+    if _may_be_tried_otherwise(payment, attempt, answer):
         another = _another_try(known, payment, attempt, answer, policy, now)
         if another is not None:
             return another
@@ -71,6 +74,14 @@ def _called_off(known: Known, payment: Payment, attempt: Attempt, policy: Policy
     return call_off(replace(known, payment=payment), attempt, policy, now)
 
 
+def _may_be_tried_otherwise(payment: Payment, attempt: Attempt, answer: Answer | None) -> bool:
+    """Whether this attempt has moved no money for certain, and the customer still wants to pay."""
+    if payment.cancel_requested:
+        return False
+    not_sent = attempt.state is AttemptState.CREATED and isinstance(answer, NotSent) and not attempt.doubtful
+    return not_sent or attempt.state in (AttemptState.DECLINED, AttemptState.FAILED)
+
+
 def _another_try(
     known: Known, payment: Payment, ended: Attempt, answer: Answer | None, policy: Policy, now: datetime
 ) -> Decision | None:
@@ -88,12 +99,17 @@ def _another_try(
         if ended.state is AttemptState.DECLINED and not ended.soft:
             return None
         tried = {a.gateway for a in known.attempts.values() if a.operation in HOLDS_MONEY}
+        used = {token_for(command, gateway) for gateway in tried}
         open_routes = routes(
             command, policy.gateways, policy.rules, policy.default_gateway, unwell=policy.unwell
         )
-        gateway = next((route.gateway for route in open_routes if route.gateway not in tried), "")
+        untried = (r.gateway for r in open_routes if r.gateway not in tried and r.token not in used)
+        gateway = next(untried, "")
         if not gateway:
             return None
+        if ended.state is AttemptState.CREATED:
+            # It would be tried again later; another gateway can do it now.
+            ended = closed(replace(ended, reason=FailureReason.GATEWAY_UNAVAILABLE), AttemptState.FAILED, now)
     number = payment.attempts + 1
     payment = replace(
         payment, gateway=gateway, status=PaymentStatus.AUTHORIZING, attempts=number, updated_at=now
@@ -150,7 +166,7 @@ def _conclude(
             assert_never(attempt.state)
 
 
-def succeeded(payment: Payment, attempt: Attempt, now: datetime) -> Conclusion:
+def succeeded(payment: Payment, attempt: Attempt, now: datetime, *, late: bool = False) -> Conclusion:
     """Book what was held (J01) or taken at once (J10s), and announce it."""
     authorized = payment.authorized + attempt.amount
     if attempt.operation is Operation.AUTHORIZE:
@@ -162,7 +178,7 @@ def succeeded(payment: Payment, attempt: Attempt, now: datetime) -> Conclusion:
             amount=attempt.money(),
             gateway=attempt.gateway,
             capture_before=attempt.capture_before,
-            late=payment.late,
+            late=late,
         )
         return held, announcement, authorization(attempt, now)
     captured = payment.captured_gross + attempt.amount
@@ -175,7 +191,7 @@ def succeeded(payment: Payment, attempt: Attempt, now: datetime) -> Conclusion:
         captured=payment.money(captured),
         capturable=payment.money(taken.capturable),
         gateway=attempt.gateway,
-        late=payment.late,
+        late=late,
     )
     return taken, announcement, sale(attempt, now)
 
@@ -264,8 +280,11 @@ def _action_required(
 
 def with_attention(payment: Payment, step: Step, policy: Policy, now: datetime) -> Payment:
     """Call a person when the gateway's word contradicts ours, or when nobody could tell for the whole schedule."""
-    attempt = step.attempt
-    too_long = attempt.state is AttemptState.UNKNOWN and attempt.inquiries >= len(policy.inquiry_delays)
+    attempt, asked = step.attempt, step.attempt.inquiries
+    too_long = attempt.state is AttemptState.UNKNOWN and asked >= len(policy.inquiry_delays)
+    # Where nobody can be asked, a callback that never comes would else go unnoticed.
+    unheard = attempt.state is AttemptState.PENDING and not policy.gateways[attempt.gateway].can_be_asked
+    too_long = too_long or (unheard and asked >= len(policy.pending_delays) + UNHEARD_OF)
     if payment.attention or not (step.contradiction or too_long):
         return payment
     return replace(payment, attention=True, updated_at=now)

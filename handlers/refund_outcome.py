@@ -8,6 +8,7 @@ from typing import assert_never
 
 from handlers.attempt import Step
 from handlers.decision import Announcement, Decision, Known, Policy, announce
+from handlers.payment_outcome import with_attention
 from handlers.requests import call_for
 from ledger.journals import Journal, refund_failed, refund_succeeded
 from ledger.states import Attempt, AttemptState, Payment, Refund, RefundStatus
@@ -21,9 +22,7 @@ def refund_outcome(known: Known, step: Step, policy: Policy, now: datetime) -> D
     attempt = step.attempt
     assert known.payment is not None and attempt.refund_id is not None
     payment, refund = known.payment, known.refunds[attempt.refund_id]
-    too_long = attempt.state is AttemptState.UNKNOWN and attempt.inquiries >= len(policy.inquiry_delays)
-    if (step.contradiction or too_long) and not payment.attention:
-        payment = replace(payment, attention=True, updated_at=now)
+    payment = with_attention(payment, step, policy, now)
     call = call_for(step, payment, refund)
     payment, refund, announcement, journal = _conclude(payment, refund, attempt, now)
     return Decision(

@@ -221,7 +221,8 @@ _STATES = [
             OR (p.status IN ('authorized', 'partially_captured')
                 AND p.authorized <= p.captured_gross + p.capture_pending + p.released)
             OR (p.status IN ('voided', 'canceled', 'expired', 'declined', 'failed', 'rejected')
-                AND (p.captured_gross > 0 OR p.authorized > p.released))
+                AND (p.authorized > p.captured_gross + p.released OR p.captured_gross - p.capture_reversed
+                     > p.refunded + p.refund_pending + p.refunded_external))
         """,
         sentence="payment {payment_id}: it is {status}, its attempts and amounts say otherwise",
     ),

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from messages.ids import CaptureIdField, OrderIdField, PaymentIdField, RefundIdField
 from messages.money import PositiveMoney
@@ -34,6 +43,10 @@ class PaymentMethod(Message):
 
     token: Annotated[str, StringConstraints(min_length=1, max_length=255), Field(repr=False)]
     gateway: GatewayName | None = Field(default=None, description="The gateway that issued the token.")
+    kind: Annotated[str, StringConstraints(pattern="^[a-z_]{1,32}$")] | None = Field(
+        default=None,
+        description="What it is, such as `card`, `wallet` or `bank_debit`: routing may ask for it.",
+    )
 
 
 class Context(Message):
@@ -59,7 +72,10 @@ class PaymentRequested(Message):
         default=None, description="Either this or payment_method_id."
     )
     alternatives: tuple[PaymentMethod, ...] = Field(
-        default=(), max_length=5, description="The same method's tokens at other gateways."
+        default=(),
+        max_length=5,
+        description="The same method's tokens at other gateways, each with its gateway. Tried in the order that "
+        "routing gives, and only after a soft decline or a call that provably never executed.",
     )
     payment_method_id: ShortText | None = Field(default=None, description="A stored payment method.")
     customer_id: ShortText | None = None
@@ -78,10 +94,27 @@ class PaymentRequested(Message):
     context: Context | None = None
     metadata: Metadata = Field(default_factory=dict)
 
+    @field_validator("alternatives")
+    @classmethod
+    def _one_token_a_gateway(
+        cls, alternatives: tuple[PaymentMethod, ...], checked: ValidationInfo
+    ) -> tuple[PaymentMethod, ...]:
+        method = checked.data.get("payment_method")
+        named = {method.gateway} if method else set()
+        for alternative in alternatives:
+            if alternative.gateway is None:
+                raise ValueError("every alternative needs its gateway")
+            if alternative.gateway in named:
+                raise ValueError(f"two tokens for {alternative.gateway}: one for each gateway is enough")
+            named.add(alternative.gateway)
+        return alternatives
+
     @model_validator(mode="after")
     def _one_method(self) -> Self:
         if (self.payment_method is None) == (self.payment_method_id is None):
             raise ValueError("exactly one of payment_method and payment_method_id is needed")
+        if self.alternatives and self.payment_method is None:
+            raise ValueError("alternatives need a payment_method they are alternatives to")
         method = self.payment_method
         if method and method.gateway and self.gateway and method.gateway != self.gateway:
             raise ValueError("gateway and payment_method.gateway name two different gateways")
@@ -118,7 +151,7 @@ class PaymentActionCompleted(Message):
 
     payment_id: PaymentIdField
     brought: Annotated[
-        dict[MetadataKey, Annotated[str, StringConstraints(max_length=20_000)]],
+        dict[MetadataKey, Annotated[str, StringConstraints(max_length=50_000)]],
         AfterValidator(lambda entries: dict(sorted(entries.items()))),
         Field(max_length=10, repr=False, description="The return address' query, such as `redirectResult`."),
     ] = Field(default_factory=dict)

@@ -16,6 +16,10 @@ from pydantic_settings import (
 )
 
 from consumers.address import Tls
+from consumers.breaker import LONGEST_PAUSE_S
+from handlers.routing import Rule
+from messages.commands import GatewayName
+from messages.money import MAX_MINOR, Currency
 
 OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR")
 """Variables beginning with PAYMENTS_ that are no settings of the service itself."""
@@ -77,6 +81,37 @@ class SandboxSettings(_Block):
     settle_s: Annotated[float, Field(ge=0, le=3600)] = 3.0
 
 
+class RouteSettings(_Block):
+    """Which payments go to which gateways: one table for each rule, the first that matches decides."""
+
+    gateways: dict[GatewayName, Annotated[int, Field(ge=0, le=1_000_000)]]
+    currencies: frozenset[Currency] = frozenset()
+    countries: frozenset[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = frozenset()
+    methods: frozenset[Annotated[str, Field(pattern="^[a-z_]{1,32}$")]] = frozenset()
+    min_minor: Annotated[int, Field(ge=0, le=MAX_MINOR)] | None = None
+    max_minor: Annotated[int, Field(ge=0, le=MAX_MINOR)] | None = None
+
+    @model_validator(mode="after")
+    def _is_a_rule(self) -> Self:
+        self.rule()
+        return self
+
+    def rule(self) -> Rule:
+        """Make the rule that handlers decide by.
+
+        Raises:
+            ValueError: what is written is no rule, and why.
+        """
+        return Rule(
+            gateways=self.gateways,
+            currencies=self.currencies,
+            countries=self.countries,
+            methods=self.methods,
+            min_minor=self.min_minor,
+            max_minor=self.max_minor,
+        )
+
+
 class BrokerSettings(_Block):
     """How the bus is used."""
 
@@ -124,6 +159,8 @@ class WorkerSettings(_Block):
     late_grace_s: Seconds = 600
     callback_patience_s: Seconds = 900
     callback_poll_s: Seconds = 30
+    breaker_failures: Annotated[int, Field(gt=0, le=1000)] = 10
+    breaker_pause_s: Annotated[float, Field(gt=0, le=LONGEST_PAUSE_S)] = 5.0
 
 
 class LogSettings(_Block):
@@ -155,6 +192,7 @@ class Settings(BaseSettings):
         default=None, description="postgresql+psycopg://…; default: SQLite in the data directory."
     )
     default_gateway: str = "sandbox"
+    routes: tuple[RouteSettings, ...] = ()
     sandbox: SandboxSettings = SandboxSettings()
     stripe: StripeSettings | None = None
     adyen: AdyenSettings | None = None
@@ -240,6 +278,8 @@ def read_settings(**explicit: Any) -> Settings:
 
 
 def _explained(problem: Any) -> str:
+    if problem["loc"][:1] == ("routes",):
+        return _explained_route(problem)
     names = [part for part in problem["loc"] if isinstance(part, str)]
     if not names:
         return str(problem["msg"]).removeprefix("Value error, ")
@@ -251,6 +291,21 @@ def _explained(problem: Any) -> str:
             return f"{name} is no setting of this service; see docs/settings.md"
         case _:
             return f"{name} is wrong: {problem['msg']}"
+
+
+def _explained_route(problem: Any) -> str:
+    """Say which of the tables it is, counted from 1, and which of its fields."""
+    _, *inner = problem["loc"]
+    place = f"PAYMENTS_ROUTES, route {inner[0] + 1}" if inner else "PAYMENTS_ROUTES"
+    names = [part for part in inner[1:] if isinstance(part, str) and part != "[key]"]
+    where = ": ".join([place, ".".join(names)] if names else [place])
+    match problem["type"]:
+        case "missing":
+            return f"{where} is missing"
+        case "extra_forbidden":
+            return f"{where} is no part of a route; see docs/settings.md"
+        case _:
+            return f"{where} is wrong: {str(problem['msg']).removeprefix('Value error, ')}"
 
 
 def seconds(values: tuple[float, ...]) -> tuple[timedelta, ...]:

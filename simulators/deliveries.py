@@ -209,27 +209,30 @@ class PostOffice(Generic[E]):
 
     async def _deliver(self, client: httpx.AsyncClient, batch: list[Json], endpoint: E) -> bool:
         assert endpoint.url is not None
+        sent_at = self._clock.now()
         contents = [self._get(waiting["id"])["content"] for waiting in batch]
         parcel = self._pack(contents, endpoint)
         statuses = [await _posted(client, endpoint.url, parcel) for _ in range(endpoint.copies)]
         was_accepted = any(status is not None and 200 <= status < 300 for status in statuses)
         for waiting in batch:
-            self._settle(waiting, statuses, was_accepted=was_accepted)
+            self._settle(waiting, statuses, was_accepted=was_accepted, sent_at=sent_at)
         return was_accepted
 
-    def _settle(self, waiting: Json, statuses: list[int | None], *, was_accepted: bool) -> None:
-        id, failures, now = waiting["id"], waiting["failures"], self._clock.now()
+    def _settle(
+        self, waiting: Json, statuses: list[int | None], *, was_accepted: bool, sent_at: float
+    ) -> None:
+        id, failures = waiting["id"], waiting["failures"]
         webhook = self._get(id)
-        webhook["deliveries"] += [{"at": now, "status": status} for status in statuses]
+        webhook["deliveries"] += [{"at": sent_at, "status": status} for status in statuses]
         self._store.put("webhook", id, webhook)
         if self._store.get("waiting", id) != waiting:
             return  # asked for again while it was under way
-        if was_accepted or now - waiting["since"] > self._patience.give_up_after_s:
+        if was_accepted or sent_at - waiting["since"] > self._patience.give_up_after_s:
             self._store.delete("waiting", id)
             return
         pauses = self._patience.pauses_s
         pause = pauses[min(failures, len(pauses) - 1)]
-        self._wait(id, not_before=now + pause, failures=failures + 1, since=waiting["since"])
+        self._wait(id, not_before=sent_at + pause, failures=failures + 1, since=waiting["since"])
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

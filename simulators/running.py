@@ -12,10 +12,10 @@ from simulators.adyen import DEFAULT_MERCHANT_ACCOUNT as ADYEN_MERCHANT_ACCOUNT
 from simulators.adyen.app import adyen_app
 from simulators.adyen.control_client import AdyenControlClient
 from simulators.adyen.simulator import AdyenSimulator
-from simulators.control_client import ControlClient
 from simulators.paypal import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from simulators.paypal import DEFAULT_SETTLE_AFTER_S as PAYPAL_SETTLES_AFTER_S
 from simulators.paypal.app import paypal_app
+from simulators.paypal.control_client import PaypalControlClient
 from simulators.paypal.simulator import PaypalSimulator
 from simulators.serving import listening, served_in_thread
 from simulators.stripe import DEFAULT_API_KEY, DEFAULT_SETTLE_AFTER_S
@@ -57,7 +57,7 @@ class RunningPaypal:
     url: str
     client_id: str
     client_secret: str = field(repr=False)
-    control: ControlClient = field(repr=False)
+    control: PaypalControlClient = field(repr=False)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def running_paypal(
     )
     listener = listening("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    control = ControlClient(f"{url}/_control")
+    control = PaypalControlClient(f"{url}/_control")
     try:
         with served_in_thread(paypal_app(simulator), listener):
             yield RunningPaypal(

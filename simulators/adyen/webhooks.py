@@ -69,6 +69,8 @@ def item_of(
         "reason": reason,
         "success": "true" if success else "false",
     }
+    if event_code == "EXPIRE":
+        del item["paymentMethod"]
     if original is not None:
         item["originalReference"] = original
     if event_code == "AUTHORISATION" and success:

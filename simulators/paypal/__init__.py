@@ -14,7 +14,9 @@ the simulator's own:
 | `sim-card-<code>`              | card   | declined by the bank with this processor response code:         |
 |                                |        | `sim-card-5120` lacks funds, `sim-card-9520` is lost or stolen  |
 | `sim-card-<code>-<advice>`     | card   | the same, with a payment advice code: `sim-card-0500-03`        |
-| `sim-card-3ds`                 | card   | PAYER_ACTION_REQUIRED, if the request asks for verification     |
+| `sim-card-5650`                | card   | declined so, but completed once the cardholder was asked        |
+| `sim-card-3ds`                 | card   | PAYER_ACTION_REQUIRED, if the request asks for verification;    |
+|                                |        | so is any card with SCA_ALWAYS                                  |
 | `sim-wallet-<ISSUE>`           | paypal | refused by PayPal, 422: `sim-wallet-INSTRUMENT_DECLINED`        |
 | `sim-wallet-payer-action`      | paypal | 422 PAYER_ACTION_REQUIRED, with the link; PAYER_CANNOT_PAY when |
 |                                |        | the merchant starts the payment                                 |
@@ -25,10 +27,22 @@ the simulator's own:
 | `sim-wallet-fault-<fault>`     | paypal | completed; the call that pays with it meets the fault, once per |
 |                                |        | PayPal-Request-Id                                               |
 
+A hold nobody captures ends after 29 days. A capture that was completed can be made to fail (`decide`), too.
+
 An order made with `payment_source.paypal` and no vault id waits for the payer: the link in the answer leads
 to PayPal's page. A GET of it approves, with `&decision=fail` turns away.
 
 "Later" is `settle_after_s` on the simulator's clock, or when the control interface says so.
+
+Every change is told by webhook (`simulators.deliveries`), signed under a certificate of the simulator's own, which
+lies where PayPal's lie. `simulators.paypal.webhooks.PaypalEndpoint` says what can be set. The control interface has
+here, beside what every simulator offers:
+
+| call                                | does                                                             |
+|-------------------------------------|------------------------------------------------------------------|
+| `GET /_control/webhooks/authority`  | gives the authority behind that certificate: `{pem}`             |
+| `POST /_control/by_hand`            | acts as somebody in PayPal's pages: `{action, id, value}`;       |
+|                                     | `capture` or `void` an authorization, `refund` a capture         |
 
 Faults (`simulators.faults`) are armed by the control interface (`simulators.control`), where `match` knows a
 call's vault id as its `token`, and `custom_id` and `invoice_id` as its `metadata`. As PayPal keeps under a
@@ -43,6 +57,7 @@ from starlette.applications import Starlette
 
 from simulators.paypal.app import paypal_app
 from simulators.paypal.simulator import PaypalSimulator
+from simulators.paypal.webhooks import DEFAULT_WEBHOOK_ID
 from simulators.serving import listening, serve_here
 
 DEFAULT_CLIENT_ID = "simulator-client"
@@ -68,14 +83,26 @@ def create_app(
     )
 
 
-def serve(*, host: str, port: int, data_file: Path | None) -> None:
-    """Serve until SIGTERM or SIGINT. Prints one line that says where; port 0 takes a free one."""
+def serve(
+    *,
+    host: str,
+    port: int,
+    data_file: Path | None,
+    webhook_url: str | None = None,
+    webhook_id: str = DEFAULT_WEBHOOK_ID,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Prints one line that says where; port 0 takes a free one.
+
+    With a `webhook_url`, events are delivered there, signed for the id. Raises ValueError if it is no URL.
+    """
     simulator = PaypalSimulator(
         data_file=data_file,
         settle_after_s=DEFAULT_SETTLE_AFTER_S,
         client_id=DEFAULT_CLIENT_ID,
         client_secret=DEFAULT_CLIENT_SECRET,
     )
+    if webhook_url is not None:
+        simulator.office.change_endpoint({"url": webhook_url, "webhook_id": webhook_id})
     listener = listening(host, port)
     url = f"http://{host}:{listener.getsockname()[1]}"
     print(

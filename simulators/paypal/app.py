@@ -7,17 +7,22 @@ import secrets
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs, urlencode
 
+from pydantic import BaseModel, ConfigDict
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from simulators.control import control_mount
+from simulators.deliveries import webhook_routes
 from simulators.faults import Ending
+from simulators.paypal.by_hand import Action
+from simulators.paypal.calls import Answer, Broken, Call
 from simulators.paypal.errors import InvalidRequest, NotFound, PaypalError, Unauthorized
+from simulators.paypal.notary import CERTIFICATE_PATH
 from simulators.paypal.operations import OPERATIONS, Operation
 from simulators.paypal.orders import PAYER_ID
-from simulators.paypal.simulator import Answer, Broken, Call, PaypalSimulator
+from simulators.paypal.simulator import PaypalSimulator
 from simulators.paypal.tokens import TOKEN_PATH
 from simulators.serving import HangUp
 from simulators.store import Json
@@ -38,6 +43,10 @@ def paypal_app(simulator: PaypalSimulator) -> Starlette:
             Route(TOKEN_PATH, _token_endpoint(simulator), methods=["POST"]),
             *routes,
             Route("/checkoutnow", _payer_page(simulator), methods=["GET"]),
+            Route(CERTIFICATE_PATH, _certificate(simulator), methods=["GET"]),
+            Route("/_control/webhooks/authority", _authority(simulator), methods=["GET"]),
+            Route("/_control/by_hand", _by_hand(simulator), methods=["POST"]),
+            *webhook_routes(simulator.office),
             control_mount(simulator),
         ]
     )
@@ -91,6 +100,40 @@ def _payer_page(simulator: PaypalSimulator) -> Endpoint:
             return PlainTextResponse(f"The order is {order['status']}.")
         added = {"token": id} if decision == "fail" else {"token": id, "PayerID": PAYER_ID}
         return RedirectResponse(f"{back}{'&' if '?' in back else '?'}{urlencode(added)}", status_code=303)
+
+    return page
+
+
+def _certificate(simulator: PaypalSimulator) -> Endpoint:
+    async def page(request: Request) -> Response:
+        pem = simulator.notary.certificate(request.path_params["name"])
+        return PlainTextResponse(pem or "", status_code=200 if pem else 404)
+
+    return page
+
+
+def _authority(simulator: PaypalSimulator) -> Endpoint:
+    async def page(request: Request) -> Response:
+        return JSONResponse({"pem": simulator.notary.authority})
+
+    return page
+
+
+class _ByHand(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    action: Action
+    id: str
+    value: str | None = None
+
+
+def _by_hand(simulator: PaypalSimulator) -> Endpoint:
+    async def page(request: Request) -> Response:
+        try:
+            asked = _ByHand.model_validate_json(await request.body())
+            return JSONResponse(simulator.act_by_hand(asked.action, asked.id, asked.value))
+        except ValueError as error:  # pydantic's is of this kind
+            return JSONResponse({"error": str(error)}, status_code=400)
 
     return page
 

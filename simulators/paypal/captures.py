@@ -1,11 +1,13 @@
 """Captures and their refunds: money taken, at once or later, and given back, at once, later or not after all.
 
-Capture: COMPLETED, DECLINED, or PENDING until decided; then PARTIALLY_REFUNDED, REFUNDED.
+Capture: COMPLETED, DECLINED, or PENDING until decided; then PARTIALLY_REFUNDED, REFUNDED; or FAILED, if PayPal
+takes it back.
 Refund: COMPLETED, or PENDING until decided; FAILED, even after it was COMPLETED.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
 
@@ -13,7 +15,13 @@ from simulators.paypal.amounts import breakdown, checked, money, value_of
 from simulators.paypal.errors import Unprocessable
 from simulators.paypal.merchant import Merchant, Step
 from simulators.paypal.requests import RefundRequest
-from simulators.paypal.vault import APPROVED_CODE, WALLET_OF_A_PAYER, Instrument, instrument
+from simulators.paypal.vault import (
+    APPROVED_CODE,
+    WALLET_OF_A_PAYER,
+    WANTS_AUTHENTICATION_CODE,
+    Instrument,
+    instrument,
+)
 from simulators.store import Json
 
 REFUNDABLE_FOR_S = 180 * 24 * 3600
@@ -21,9 +29,14 @@ REFUNDABLE_FOR_S = 180 * 24 * 3600
 
 
 def instrument_of(order: Json) -> Instrument:
-    """What an order was paid with."""
+    """What an order was paid with; a bank that wants its cardholder asked is content once that was done."""
     vault_id = order["_vault_id"]
-    return (instrument(vault_id) if vault_id else None) or WALLET_OF_A_PAYER
+    found = (instrument(vault_id) if vault_id else None) or WALLET_OF_A_PAYER
+    shown = order.get("payment_source", {}).get("card", {})
+    was_asked = shown.get("authentication_result", {}).get("liability_shift") == "POSSIBLE"
+    if was_asked and found.response_code == WANTS_AUTHENTICATION_CODE:
+        return replace(found, response_code=APPROVED_CODE)
+    return found
 
 
 def processor_response(instrument: Instrument) -> Json:
@@ -71,7 +84,16 @@ def make(
 
 
 def decide(merchant: Merchant, capture: Json, decision: Literal["succeed", "fail"]) -> None:
-    """End a pending capture. Raises ValueError if it is not pending."""
+    """End a pending capture, or take back one that was completed. Raises ValueError if it is beyond that.
+
+    Under which status PayPal shows a capture that it took back is not known; FAILED is one of those there are.
+    """
+    if capture["status"] == "COMPLETED" and decision == "fail":
+        authorization = capture["supplementary_data"]["related_ids"].get("authorization_id")
+        ids = {"authorization": authorization} if authorization else {}
+        merchant.moved("capture_failed", capture, capture=capture["id"], **ids)
+        merchant.save("capture", {**capture, "status": "FAILED"}, event="PAYMENT.CAPTURE.REVERSED")
+        return
     if capture["status"] != "PENDING":
         raise ValueError(f"the capture is {capture['status']}, not PENDING")
     del capture["status_details"]
@@ -168,7 +190,7 @@ def _taken(merchant: Merchant, capture: Json) -> Json:
 def _require_refundable(merchant: Merchant, capture: Json, left: Decimal) -> None:
     if capture["status"] == "PENDING":
         raise Unprocessable("PENDING_CAPTURE")
-    if capture["status"] == "DECLINED":
+    if capture["status"] in ("DECLINED", "FAILED"):
         raise Unprocessable("REFUND_NOT_ALLOWED")
     if merchant.clock.now() > capture["_made_at"] + REFUNDABLE_FOR_S:
         raise Unprocessable("REFUND_TIME_LIMIT_EXCEEDED")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,10 @@ from simulators.paypal.errors import NotFound, Unprocessable
 from simulators.store import Json, Store
 
 MERCHANT_ID = "SMMERCHANT222"
+
+Tell = Callable[[str, str, str], None]
+"""Takes the kind and id of what has changed, and the name of PayPal's event for it."""
+
 _ALPHABET = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
@@ -40,7 +44,10 @@ class Execution:
 class Merchant:
     """Objects by id. Every change happens within `execution`, wholly or not at all."""
 
-    def __init__(self, store: Store, clock: Clock, *, settle_after_s: float) -> None:
+    def __init__(self, store: Store, clock: Clock, *, settle_after_s: float, tell: Tell) -> None:
+        """`tell` hears of every event once its execution has come to its end, and before it is kept."""
+        self._tell = tell
+        self._to_tell: list[tuple[str, str, str]] = []
         self.clock = clock
         self.settle_after_s = settle_after_s
         self._store = store
@@ -50,8 +57,12 @@ class Merchant:
     def execution(self, execution: Execution) -> Iterator[None]:
         """Execute one request, or one step of the clock."""
         self.executing = execution
+        self._to_tell.clear()
         with self._store.transaction():
             yield
+            # Only now: an order, say, is completed before the payment it lists is made.
+            for told in self._to_tell:
+                self._tell(*told)
 
     def time(self, *, in_s: float = 0) -> str:
         """The time, now or later, as PayPal writes it."""
@@ -82,6 +93,7 @@ class Merchant:
         self._store.put(kind, changed["id"], changed, owner=changed.get("_order_id", ""))
         if event is not None:
             self._note("event", {"at": self.clock.now(), "type": event, "id": changed["id"]})
+            self._to_tell.append((kind, changed["id"], event))
         return changed
 
     def forget(self, kind: str, id: str) -> None:

@@ -148,13 +148,16 @@ def _instrument(source: Source, *, unknown: str) -> Instrument:
 
 
 def _pay_with(merchant: Merchant, order: Json, source: Source, instrument: Instrument) -> Json:
-    asks_cardholder = bool(source.card and source.card.attributes and source.card.attributes.verification)
+    verification = source.card.attributes.verification if source.card and source.card.attributes else None
+    asks_cardholder = verification is not None and (
+        instrument.wants == "three_d_secure" or verification.method == "SCA_ALWAYS"
+    )
     merchant_starts = any(
         chosen and chosen.stored_credential and chosen.stored_credential.payment_initiator == "MERCHANT"
         for chosen in (source.card, source.paypal)
     )
     _take_source(order, source, instrument)
-    if instrument.wants == "three_d_secure" and asks_cardholder:
+    if asks_cardholder:
         order["status"] = "PAYER_ACTION_REQUIRED"
         merchant.later(Step.EXPIRE_ORDER, order["id"], in_s=OPEN_FOR_S)
         return merchant.save("order", order, event=None)

@@ -3,54 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal, assert_never, get_args
 
 from simulators.clock import Clock
+from simulators.deliveries import Parcel, PostOffice
 from simulators.faults import DEFAULT_SECONDS, FAULTS, Armed, Ending, FaultBox, Match, Signs
-from simulators.paypal import authorizations, captures, orders
-from simulators.paypal.errors import Conflict, InternalError, PaypalError, RateLimited, Unprocessable
+from simulators.paypal import authorizations, by_hand, captures, orders
+from simulators.paypal.calls import Answer, Broken, Call, claim_of, ended, execution_of, vault_id_in
+from simulators.paypal.errors import PaypalError, Unprocessable
 from simulators.paypal.idempotency import Claim, RequestIds
 from simulators.paypal.merchant import Execution, Merchant, Step
-from simulators.paypal.operations import Kind, Operation, shown
-from simulators.paypal.requests import Source, read
+from simulators.paypal.notary import Notary
+from simulators.paypal.operations import Kind, shown
+from simulators.paypal.requests import read
 from simulators.paypal.tokens import TOKEN_PATH, Tokens
 from simulators.paypal.vault import instrument
+from simulators.paypal.webhooks import PATIENCE, PaypalEndpoint, event_of, pack
 from simulators.statistics import Statistics
 from simulators.store import Json, Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A request that came with a good access token to an endpoint that exists."""
-
-    operation: Operation
-    path: str
-    object_id: str
-    """The id in the path, or empty."""
-    body: Json | list[Json] | None
-    request_id: str | None
-    """The PayPal-Request-Id."""
-    wants_whole: bool
-    """`Prefer: return=representation`."""
-    debug_id: str
-    base_url: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What goes back; no body with 204."""
-
-    status: int
-    body: Json | None
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """What goes back when the answer is lost on the way: nothing, or a page of a proxy's."""
-
-    ending: Literal[Ending.HANG_UP, Ending.HTML_502]
 
 
 class PaypalSimulator:
@@ -64,22 +36,36 @@ class PaypalSimulator:
         self.faults = FaultBox()
         self.statistics = Statistics()
         self.tokens = Tokens(self.clock, client_id=client_id, client_secret=client_secret)
-        self._merchant = Merchant(self._store, self.clock, settle_after_s=settle_after_s)
+        self._address = str((self._store.get("address", "address") or {"url": ""})["url"])
+        self.notary = Notary(self._store)
+        self.office = PostOffice(
+            self._store,
+            self.clock,
+            endpoint=PaypalEndpoint(),
+            pack=self._packed,
+            patience=PATIENCE,
+            do_what_is_due=self.do_what_is_due,
+        )
+        self._merchant = Merchant(self._store, self.clock, settle_after_s=settle_after_s, tell=self._tell)
         self._request_ids = RequestIds(self._store, self.clock)
         self._triggered: set[tuple[str, str]] = set()
 
     def close(self) -> None:
-        """Release the data file."""
+        """Deliver no more and release the data file."""
+        self.office.stop()
         self._store.close()
 
     async def answer(self, call: Call) -> Answer | Broken:
         """Serve one call."""
         self.statistics.seen(f"{call.operation.method} {call.operation.path}", call.request_id)
+        self._is_reached_at(call.base_url)
         self.do_what_is_due()
         try:
             return await self._answer(call)
         except PaypalError as error:
             return Answer(status=error.status, body=error.body(call.debug_id))
+        finally:
+            self.office.wake()
 
     async def give_token(self, authorization: str, grant_type: str | None, debug_id: str) -> Answer | Broken:
         """Serve one call for an access token."""
@@ -89,24 +75,41 @@ class PaypalSimulator:
         if armed and fault and (fault.waits_before or fault.waits_after):
             await asyncio.sleep(armed.seconds)
         answer = Answer(**self.tokens.answer(authorization, grant_type))
-        return _ended(answer, fault.ending if fault else Ending.ANSWER, debug_id)
+        return ended(answer, fault.ending if fault else Ending.ANSWER, debug_id)
 
     def payer_visits(self, order_id: str, decision: Literal["succeed", "fail"]) -> Json:
         """What the payer does on PayPal's page. Raises NotFound for a link that leads nowhere."""
         self.do_what_is_due()
-        with self._merchant.execution(Execution()):
-            return orders.payer_decides(self._merchant, self._merchant.get("order", order_id), decision)
+        with self._merchant.execution(self._by_itself()):
+            decided = orders.payer_decides(self._merchant, self._merchant.get("order", order_id), decision)
+        self.office.wake()
+        return decided
+
+    def act_by_hand(self, action: by_hand.Action, id: str, value: str | None) -> Json:
+        """What somebody does in PayPal's pages. Raises ValueError for what PayPal does not allow."""
+        self.do_what_is_due()
+        kinds: dict[by_hand.Action, Kind] = {
+            "capture": "capture",
+            "void": "authorization",
+            "refund": "refund",
+        }
+        with self._merchant.execution(self._by_itself()):
+            made = by_hand.act(self._merchant, action, id, value)
+            done = shown(self._merchant, kinds[action], made["id"], whole=True)
+        self.office.wake()
+        return done
 
     def advance(self, seconds: float) -> None:
         """Move the clock ahead and do what falls due. Raises ValueError for a step back."""
         self.clock.advance(seconds)
         self._store.put("clock", "clock", {"ahead_s": self.clock.ahead_s})
         self.do_what_is_due()
+        self.office.wake()
 
     def decide(self, reference: str, decision: Literal["succeed", "fail"]) -> None:
         """End what is pending, by its id, or act as the payer of an order. Raises ValueError if it cannot end so."""
         merchant = self._merchant
-        with merchant.execution(Execution()):
+        with merchant.execution(self._by_itself()):
             if refund := merchant.find("refund", reference):
                 captures.decide_refund(merchant, refund, decision)
             elif capture := merchant.find("capture", reference):
@@ -117,6 +120,7 @@ class PaypalSimulator:
                 orders.payer_decides(merchant, order, decision)
             else:
                 raise ValueError(f"there is no order, authorization, capture or refund {reference}")
+        self.office.wake()
 
     def record(self) -> list[Json]:
         """Movements of money, first to last."""
@@ -126,8 +130,34 @@ class PaypalSimulator:
         """Changes of state, first to last, under the names of PayPal's webhook events."""
         return list(self._store.newest_first("event"))[::-1]
 
+    def _by_itself(self) -> Execution:
+        """On nobody's request."""
+        return Execution(base_url=self._address)
+
+    def _is_reached_at(self, address: str) -> None:
+        if address != self._address:
+            self._address = address
+            self._store.put("address", "address", {"url": address})
+
+    def _tell(self, kind: str, id: str, event: str) -> None:
+        """Put an event on the shelf, with what it is about as that is now."""
+        found = next(one for one in get_args(Kind) if one == kind)
+        resource = shown(self._merchant, found, id, whole=True)
+        written = event_of(
+            event,
+            kind,
+            resource,
+            time=self._merchant.time(),
+            new_id=self._merchant.new_id(),
+            address=self._address,
+        )
+        self.office.put(written, id=written["id"])
+
+    def _packed(self, contents: Sequence[Json], endpoint: PaypalEndpoint) -> Parcel:
+        return pack(contents, endpoint, self.notary, self._address)
+
     async def _answer(self, call: Call) -> Answer | Broken:
-        claim = _claim(call)
+        claim = claim_of(call)
         with self._request_ids.claimed(claim) as kept:
             armed = self._fault_for(call, is_repeat=kept is not None)
             fault = FAULTS[armed.name] if armed else None
@@ -142,13 +172,13 @@ class PaypalSimulator:
                 answer = Answer(status=500, body=None)
             if armed and fault and fault.waits_after:
                 await asyncio.sleep(armed.seconds)
-            return _ended(answer, fault.ending if fault else Ending.ANSWER, call.debug_id)
+            return ended(answer, fault.ending if fault else Ending.ANSWER, call.debug_id)
 
     def _executed(self, call: Call, claim: Claim | None) -> Answer:
         operation = call.operation
         request = read(operation.takes, call.body) if operation.takes else None
         refusal: Unprocessable | None = None
-        with self._merchant.execution(_execution(call)):
+        with self._merchant.execution(execution_of(call)):
             try:
                 made = operation.run(self._merchant, call.object_id, request)
                 self._request_ids.keep(claim, kind=operation.kind, id=made["id"])
@@ -161,7 +191,7 @@ class PaypalSimulator:
         return answer
 
     def _replayed(self, call: Call, id: str) -> Answer:
-        with self._merchant.execution(_execution(call)):
+        with self._merchant.execution(execution_of(call)):
             return self._shown(call, id, call.operation.replayed_status)
 
     def _shown(self, call: Call, id: str, status: int) -> Answer:
@@ -196,7 +226,7 @@ class PaypalSimulator:
             path=call.path,
             idempotency_key=call.request_id,
             metadata={name: ids[name] for name in names if isinstance(ids.get(name), str)},
-            token=_vault_id_in(body) or (order["_vault_id"] if order else None),
+            token=vault_id_in(body) or (order["_vault_id"] if order else None),
         )
 
     def _order_of(self, call: Call) -> Json | None:
@@ -217,8 +247,11 @@ class PaypalSimulator:
     def do_what_is_due(self) -> None:
         """Do what the clock has brought."""
         merchant = self._merchant
-        with merchant.execution(Execution()):
-            for step, id in merchant.take_due():
+        due = merchant.take_due()
+        if not due:
+            return
+        with merchant.execution(self._by_itself()):
+            for step, id in due:
                 match step:
                     case Step.EXPIRE_AUTHORIZATION:
                         authorizations.expire(merchant, merchant.get("authorization", id))
@@ -240,40 +273,3 @@ class PaypalSimulator:
         if pending["status"] == "PENDING":
             decide = captures.decide if capture else authorizations.decide
             decide(merchant, pending, then or "succeed")
-
-
-def _claim(call: Call) -> Claim | None:
-    if call.request_id is None or call.operation.kept_for_s is None:
-        return None
-    return Claim(verb=call.operation.verb, request_id=call.request_id, kept_for_s=call.operation.kept_for_s)
-
-
-def _execution(call: Call) -> Execution:
-    return Execution(debug_id=call.debug_id, request_id=call.request_id, base_url=call.base_url)
-
-
-def _vault_id_in(body: Json) -> str | None:
-    source = body.get("payment_source")
-    for name in Source.model_fields:
-        chosen = source.get(name) if isinstance(source, dict) else None
-        vault_id = chosen.get("vault_id") if isinstance(chosen, dict) else None
-        if isinstance(vault_id, str):
-            return vault_id
-    return None
-
-
-def _ended(answer: Answer, ending: Ending, debug_id: str) -> Answer | Broken:
-    match ending:
-        case Ending.ANSWER:
-            return answer
-        case Ending.HANG_UP | Ending.HTML_502:
-            return Broken(ending)
-        case Ending.ERROR_500:
-            error: PaypalError = InternalError()
-        case Ending.RATE_LIMIT_429:
-            error = RateLimited()
-        case Ending.CONFLICT_409:
-            error = Conflict()
-        case _:
-            assert_never(ending)
-    return Answer(status=error.status, body=error.body(debug_id))

@@ -12,6 +12,7 @@ from typing import Literal
 from simulators.faults import FAULTS
 
 APPROVED_CODE = "0000"
+WANTS_AUTHENTICATION_CODE = "5650"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ import base64
 import binascii
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Literal
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict
@@ -27,6 +26,7 @@ from simulators.control import control_mount
 from simulators.deliveries import webhook_routes
 from simulators.faults import Ending
 from simulators.serving import HangUp
+from simulators.stripe.dashboard import Action
 from simulators.stripe.errors import InvalidRequest, StripeError, bad_key, unknown_url
 from simulators.stripe.forms import decode
 from simulators.stripe.operations import OPERATIONS, Operation
@@ -120,7 +120,7 @@ def _bank_page(simulator: StripeSimulator) -> Endpoint:
 class _Action(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    action: Literal["capture", "cancel", "refund"]
+    action: Action
     payment_intent: str
     amount: int | None = None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from simulators.control_client import ControlClient
+from simulators.stripe.dashboard import Action
 
 
 class StripeControlClient(ControlClient):
@@ -12,7 +13,7 @@ class StripeControlClient(ControlClient):
 
     def in_dashboard(
         self,
-        action: Literal["capture", "cancel", "refund"],
+        action: Action,
         payment_intent: str,
         *,
         amount: int | None = None,

@@ -13,7 +13,8 @@ from simulators.stripe import charges, refunds
 from simulators.stripe.account import Account, Step
 from simulators.stripe.cards import AUTHENTICATION_REQUIRED, GENERIC_DECLINE, Decline
 from simulators.stripe.errors import CardDeclined, InvalidRequest, Refusal, unexpected_state
-from simulators.stripe.parameters import Params
+from simulators.stripe.new_intent import new_intent, three_d_secure_wish
+from simulators.stripe.parameters import MAX_METADATA_KEYS, Params
 from simulators.stripe.payment_methods import card_of, obtain
 
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -33,7 +34,7 @@ def create(account: Account, params: Params) -> Json:
         raise InvalidRequest(f"The parameter {early[0]} can only be used with confirm=true.", param=early[0])
     if "customer" in params:
         account.get("customer", params["customer"], param="customer")
-    intent = _new(account, params)
+    intent = new_intent(account, params)
     if "payment_method" in params:
         intent |= {
             "payment_method": obtain(account, params["payment_method"]),
@@ -71,13 +72,16 @@ def capture(account: Account, id: str, params: Params) -> Json:
         )
     if not final and not intent["_multicapture"]:
         raise Refusal("This PaymentIntent does not support multicapture.", param="final_capture")
+    metadata = {**intent["metadata"], **params.get("metadata", {})}
+    if len(metadata) > MAX_METADATA_KEYS:
+        raise InvalidRequest(f"You can have up to {MAX_METADATA_KEYS} keys in metadata.", param="metadata")
     charge = account.get("charge", intent["latest_charge"], param="charge")
     done = final or amount == capturable
     only = done and charge["amount_captured"] == 0
     # A single partial capture is booked in full and the rest reversed; see `balance.book_uncaptured_rest`.
     charges.captured(account, intent, charge, amount=amount, booked=capturable if only else amount)
     account.moved("capture", charge, amount=amount)
-    intent["metadata"] |= params.get("metadata", {})
+    intent["metadata"] = metadata
     intent["amount_received"] += amount
     intent["amount_capturable"] = 0 if done else capturable - amount
     if done and amount < capturable:
@@ -167,7 +171,7 @@ def _confirm(account: Account, intent: Json, params: Params) -> Json:
             param="return_url",
         )
     options = intent["payment_method_options"]["card"]
-    options |= {"request_three_d_secure": _three_d_secure(params) or options["request_three_d_secure"]}
+    options |= {"request_three_d_secure": three_d_secure_wish(params) or options["request_three_d_secure"]}
     is_asked_for = options["request_three_d_secure"] in ("any", "challenge")
     _, card = card_of(account, intent["payment_method"])
     if card.authenticates == "always" or (is_asked_for and card.decline is None):
@@ -175,11 +179,6 @@ def _confirm(account: Account, intent: Json, params: Params) -> Json:
     if card.authenticates == "when_asked_for":
         raise _declined(account, intent, AUTHENTICATION_REQUIRED)
     return _submit(account, intent, authenticated=False)
-
-
-def _three_d_secure(params: Params) -> str | None:
-    wish: str | None = params.get("payment_method_options", {}).get("card", {}).get("request_three_d_secure")
-    return wish
 
 
 def _submit(account: Account, intent: Json, *, authenticated: bool) -> Json:
@@ -279,60 +278,3 @@ def _cancel(account: Account, intent: Json, *, reason: str | None, refund_reason
         "next_action": None,
     }
     return account.save(intent, event="payment_intent.canceled")
-
-
-def _new(account: Account, params: Params) -> Json:
-    id = account.new_id("pi")
-    types = params.get("allowed_payment_method_types")
-    # Without a word about methods, all that are switched on in the dashboard may be used.
-    automatic = None if types else {"allow_redirects": "always", "enabled": True}
-    if "automatic_payment_methods" in params:
-        automatic = {"allow_redirects": "always", **params["automatic_payment_methods"]}
-    multicapture = (
-        params.get("payment_method_options", {}).get("card", {}).get("request_multicapture", "never")
-    )
-    return {
-        "id": id,
-        "object": "payment_intent",
-        "allowed_payment_method_types": types,
-        "amount": params["amount"],
-        "amount_capturable": 0,
-        "amount_received": 0,
-        "application": None,
-        "application_fee_amount": None,
-        "automatic_payment_methods": automatic,
-        "canceled_at": None,
-        "cancellation_reason": None,
-        "capture_method": params.get("capture_method", "automatic_async"),
-        "client_secret": account.new_id(f"{id}_secret"),
-        "confirmation_method": params.get("confirmation_method", "automatic"),
-        "created": account.now(),
-        "currency": params["currency"],
-        "customer": params.get("customer"),
-        "description": params.get("description"),
-        "last_payment_error": None,
-        "latest_charge": None,
-        "livemode": False,
-        "metadata": params.get("metadata", {}),
-        "next_action": None,
-        "on_behalf_of": None,
-        "payment_method": None,
-        "payment_method_options": {
-            "card": {
-                "request_multicapture": multicapture,
-                "request_three_d_secure": _three_d_secure(params) or "automatic",
-            }
-        },
-        "payment_method_types": types or ["card"],
-        "processing": None,
-        "receipt_email": params.get("receipt_email"),
-        "review": None,
-        "setup_future_usage": params.get("setup_future_usage"),
-        "shipping": None,
-        "statement_descriptor": params.get("statement_descriptor"),
-        "statement_descriptor_suffix": params.get("statement_descriptor_suffix"),
-        "status": "requires_payment_method",
-        "transfer_data": None,
-        "transfer_group": None,
-        "_multicapture": multicapture == "if_available",
-    }

@@ -13,7 +13,7 @@ from simulators.deliveries import PostOffice
 from simulators.faults import DEFAULT_SECONDS, FAULTS, Armed, Ending, FaultBox, Match, Signs
 from simulators.statistics import Statistics
 from simulators.store import Json, Store
-from simulators.stripe import charges, errors, intents, refunds
+from simulators.stripe import charges, dashboard, errors, intents, refunds
 from simulators.stripe.account import Account, Execution, Step, public
 from simulators.stripe.cards import CARDS
 from simulators.stripe.errors import InvalidRequest, StripeError
@@ -132,9 +132,7 @@ class StripeSimulator:
                 raise ValueError(f"there is no payment and no refund {reference}")
         self.office.wake()
 
-    def in_dashboard(
-        self, action: Literal["capture", "cancel", "refund"], intent_id: str, *, amount: int | None
-    ) -> Json:
+    def in_dashboard(self, action: dashboard.Action, intent_id: str, *, amount: int | None) -> Json:
         """What somebody does in the dashboard: under no key of the shop's, and without its metadata.
 
         Raises ValueError for what Stripe does not allow.
@@ -143,7 +141,7 @@ class StripeSimulator:
         account = self._account
         try:
             with account.execution(Execution(request_id=account.new_id("req"))):
-                done = _in_dashboard(account, action, intent_id, amount)
+                done = dashboard.act(account, action, intent_id, amount=amount)
         except StripeError as error:
             raise ValueError(str(error)) from error
         self.office.wake()
@@ -258,23 +256,6 @@ class StripeSimulator:
                         refunds.finish(account, account.get("refund", id, param="id"))
                     case Step.BOOK_CHARGE:
                         charges.book_later(account, account.get("charge", id, param="id"))
-
-
-def _in_dashboard(
-    account: Account, action: Literal["capture", "cancel", "refund"], intent_id: str, amount: int | None
-) -> Json:
-    match action:
-        case "capture":
-            return intents.capture(
-                account, intent_id, {} if amount is None else {"amount_to_capture": amount}
-            )
-        case "cancel":
-            return intents.cancel(account, intent_id, {})
-        case "refund":
-            part = {} if amount is None else {"amount": amount}
-            return refunds.create(account, {"payment_intent": intent_id, **part})
-        case _:
-            assert_never(action)
 
 
 def _claim(call: Call) -> Claim | None:

@@ -38,6 +38,7 @@ from messages.ids import AttemptId, PaymentId, RefundId
 from messages.money import Money
 from simulators.adyen.cards import REFUSALS
 from tests.gateways.wire import Answer, Behaviour, HangUp, Request, Silence, Trickle, Wire, closed_port, said
+from tests.simulators.adyen.contract import checkout
 
 T = TypeVar("T")
 
@@ -101,7 +102,7 @@ def received(request: Moving, **more: object) -> Answer:
         "merchantAccount": "ShopECOM",
         "paymentPspReference": PSP,
         "pspReference": NEW_PSP,
-        "reference": request.attempt_id,
+        "reference": f"{request.attempt_id}.void" if isinstance(request, VoidRequest) else request.attempt_id,
         "status": "received",
         **more,
     }
@@ -234,7 +235,9 @@ def test_a_payment_without_the_customer_says_so_and_needs_no_way_back(run: Run[A
         body = body_of(wire.requests[0])
 
     assert isinstance(outcome, Approved)
+    assert body["shopperInteraction"] == "ContAuth"
     assert body["recurringProcessingModel"] == "UnscheduledCardOnFile"
+    assert "authenticationData" not in body
     assert body["returnUrl"].endswith(".invalid/")
 
 
@@ -260,7 +263,7 @@ def test_a_capture_a_void_and_a_refund_carry_our_key_and_reference(run: Run[Any]
         taken, voided, given = ask_at(run, wire.url, CAPTURE, VOID, REFUND)
         capture, cancel, give = wire.requests
 
-    assert taken == Pending(reference=PSP), "refunds are asked of the payment"
+    assert taken == Pending(reference=f"{PSP}/{NEW_PSP}"), "refunds are asked of the payment"
     assert capture.path == f"/v72/payments/{PSP}/captures"
     assert body_of(capture) == {
         "merchantAccount": "ShopECOM",
@@ -269,7 +272,7 @@ def test_a_capture_a_void_and_a_refund_carry_our_key_and_reference(run: Run[Any]
     }
     assert voided == Pending(reference=NEW_PSP)
     assert cancel.path == f"/v72/payments/{PSP}/cancels"
-    assert body_of(cancel) == {"merchantAccount": "ShopECOM", "reference": "pay_1.a3"}
+    assert body_of(cancel) == {"merchantAccount": "ShopECOM", "reference": "pay_1.a3.void"}
     assert given == Pending(reference=NEW_PSP)
     assert give.path == f"/v72/payments/{PSP}/refunds"
     assert body_of(give) == {
@@ -281,15 +284,61 @@ def test_a_capture_a_void_and_a_refund_carry_our_key_and_reference(run: Run[Any]
     assert [r.headers["idempotency-key"] for r in wire.requests] == ["pay_1.a2", "pay_1.a3", "ref_1.r1"]
 
 
-def test_a_payment_whose_reference_was_never_learnt_is_cancelled_by_ours(run: Run[Any]) -> None:
+@pytest.mark.parametrize(
+    ("reference", "canceled"),
+    [("pay_1.a1", None), ("pay_1.a1", "pay_1.a1"), ("", "pay_1.a1")],
+)
+def test_a_payment_whose_reference_was_never_learnt_is_cancelled_by_ours(
+    run: Run[Any], reference: str, canceled: AttemptId | None
+) -> None:
     answer = said(201, {"paymentReference": "pay_1.a1", "pspReference": NEW_PSP, "status": "received"})
     with Wire(answer) as wire:
-        outcome = ask_at(run, wire.url, replace(VOID, authorization_reference="pay_1.a1"))
+        outcome = ask_at(
+            run, wire.url, replace(VOID, authorization_reference=reference, canceled_attempt_id=canceled)
+        )
         [sent] = wire.requests
 
     assert outcome == Pending(reference=NEW_PSP)
     assert sent.path == "/v72/cancels"
-    assert body_of(sent)["paymentReference"] == "pay_1.a1"
+    assert sent.headers["idempotency-key"] == "pay_1.a3"
+    assert body_of(sent) == {
+        "merchantAccount": "ShopECOM",
+        "reference": "pay_1.a3.void",
+        "paymentReference": "pay_1.a1",
+    }
+
+
+def test_a_payment_whose_reference_is_known_is_cancelled_by_it(run: Run[Any]) -> None:
+    with Wire(received(VOID)) as wire:
+        ask_at(run, wire.url, replace(VOID, canceled_attempt_id=AttemptId("pay_1.a1")))
+        [sent] = wire.requests
+
+    assert sent.path == f"/v72/payments/{PSP}/cancels"
+
+
+def test_a_void_of_nothing_is_not_sent(run: Run[Any]) -> None:
+    outcome = ask_at(run, closed_port(), replace(VOID, authorization_reference=""))
+
+    assert outcome == NotSent(detail="there is no pspReference to act on", retryable=False)
+
+
+def test_a_bank_that_wants_authentication_is_asked_for_it_by_a_link(run: Run[Any]) -> None:
+    with Wire(GOOD[AuthorizeRequest]) as wire:
+        ask_at(run, wire.url, replace(PAY, authenticate=True))
+        body = body_of(wire.requests[0])
+
+    assert body["authenticationData"] == {
+        "attemptAuthentication": "always",
+        "threeDSRequestData": {"nativeThreeDS": "disabled"},
+    }
+    assert body["recurringProcessingModel"] == "CardOnFile"
+
+
+def test_nobody_absent_is_authenticated(run: Run[Any]) -> None:
+    outcome = ask_at(run, closed_port(), replace(PAY, authenticate=True, off_session=True))
+
+    assert isinstance(outcome, NotSent)
+    assert not outcome.retryable
 
 
 @pytest.mark.parametrize(
@@ -359,7 +408,7 @@ def test_what_is_no_reference_of_adyens_is_never_part_of_a_url(
     if isinstance(request_, CaptureRequest):
         outcome = ask_at(run, closed_port(), replace(request_, authorization_reference=reference))
     else:
-        outcome = ask_at(run, closed_port(), replace(request_, capture_reference=reference))
+        outcome = ask_at(run, closed_port(), replace(request_, capture_reference=f"{reference}/{NEW_PSP}"))
 
     assert outcome == NotSent(detail="there is no pspReference to act on", retryable=False)
 
@@ -376,6 +425,45 @@ def test_the_same_key_for_another_request_is_never_sent(run: Run[Any], request_:
     assert sent == 2
     assert first == third
     assert isinstance(second, Unknown), "the first may have moved money"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        PAY,
+        replace(PAY, capture=False),
+        replace(PAY, off_session=True, return_url=None),
+        replace(PAY, authenticate=True),
+        replace(PAY, customer_id=None, statement_descriptor=None, metadata={}),
+        CAPTURE,
+        VOID,
+        replace(VOID, authorization_reference="", canceled_attempt_id=AttemptId("pay_1.a1")),
+        REFUND,
+        replace(REFUND, reason=None, capture_reference=f"{PSP}/{NEW_PSP}"),
+        LookupRequest(
+            attempt_id=AttemptId("pay_1.a1"),
+            operation=Operation.SALE,
+            payment_id=PaymentId("pay_1"),
+            amount=Money(1999, "EUR"),
+            reference=None,
+            parent_reference=None,
+            customer_brought={"redirectResult": "eyJ0", "threeds2.challengeResult": "eyJ0", "order": "7"},
+        ),
+    ],
+    ids=range(11),
+)
+def test_what_is_sent_is_what_adyens_specification_allows(
+    run: Run[Any], request_: Moving | LookupRequest
+) -> None:
+    specification = checkout()
+    if specification is None:
+        pytest.skip("no specification of Checkout: set PAYMENTS_SPECS_DIR; no request was held against it")
+    with Wire(said(200, {})) as wire:
+        ask_at(run, wire.url, request_)
+        [sent] = wire.requests
+
+    assert specification.faults_of_request(sent.path, body_of(sent)) == []
+    assert len(sent.headers["idempotency-key"]) <= 64
 
 
 # --- what is answered --------------------------------------------------------------------------------
@@ -701,6 +789,76 @@ def test_a_look_up_is_unknown_without_a_call(
     assert sent == []
     assert isinstance(outcome, Unknown)
     assert outcome.reference == reference
+
+
+HAND_IN = LookupRequest(
+    attempt_id=AttemptId("pay_1.a1"),
+    operation=Operation.SALE,
+    payment_id=PaymentId("pay_1"),
+    amount=Money(1999, "EUR"),
+    reference="pay_1.a1",
+    parent_reference=None,
+    customer_brought={"redirectResult": "eyJ0cmFuc1N0YXR1cyI6", "order": "1001"},
+)
+
+
+def test_what_the_customer_brought_is_handed_in_under_a_key_of_its_own(run: Run[Any]) -> None:
+    other = replace(HAND_IN, customer_brought={"threeDSResult": "eyJ0cmFuc1N0YXR1cyI6"})
+    with Wire(paid("Authorised"), paid("Authorised"), paid("Refused", refusalReasonCode="11")) as wire:
+        first, again, third = ask_at(run, wire.url, HAND_IN, HAND_IN, other)
+        sent = wire.requests
+
+    assert first == again == Approved(reference=PSP, amount=Money(1999, "EUR"))
+    assert third.reason is DeclineReason.AUTHENTICATION_FAILED
+    assert {request.path for request in sent} == {"/v72/payments/details"}
+    assert body_of(sent[0]) == {"details": {"redirectResult": "eyJ0cmFuc1N0YXR1cyI6"}}
+    assert body_of(sent[2]) == {"details": {"threeDSResult": "eyJ0cmFuc1N0YXR1cyI6"}}
+    keys = [request.headers["idempotency-key"] for request in sent]
+    assert keys[0] == keys[1] != keys[2]
+    assert "pay_1.a1" not in keys, "the key of the payment would give the payment's own answer again"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        paid("Authorised", merchantReference="pay_2.a1"),
+        said(200, {"resultCode": "Authorised", "pspReference": PSP}),
+        error(422, "14_005"),
+        error(422, "800"),
+        error(404, "000"),
+        error(401, "000"),
+        error(429, "000"),
+        error(500, "000"),
+        HangUp(after_reading=False),
+        HangUp(after_reading=True),
+        Silence(),
+        Answer(body=b"<html>"),
+        Answer(body=b"[]"),
+    ],
+    ids=repr,
+)
+def test_a_hand_in_that_fails_tells_nothing_of_the_payment(run: Run[Any], answer: Behaviour) -> None:
+    outcome = ask(run, HAND_IN, answer)
+
+    assert isinstance(outcome, Unknown)
+    assert outcome.reference == "pay_1.a1"
+    assert "eyJ0" not in repr((outcome, HAND_IN))
+
+
+def test_a_second_step_at_the_bank_is_asked_for_again(run: Run[Any]) -> None:
+    outcome = ask(run, HAND_IN, paid("ChallengeShopper", action=CHALLENGE))
+
+    assert outcome == ActionRequired(
+        reference="pay_1.a1", action=NextAction(kind="sdk", client_secret=json.dumps(CHALLENGE))
+    )
+
+
+def test_it_is_declared_that_adyen_cannot_be_asked(run: Run[Any]) -> None:
+    gateway = adyen_at(closed_port())
+    run(gateway.close())
+
+    assert not gateway.capabilities.can_be_asked
+    assert not gateway.capabilities.refunds_by_capture
 
 
 # --- where, and with what secrets ----------------------------------------------------------------------

@@ -54,7 +54,12 @@ OPEN = AuthorizeRequest(
     return_url="https://shop.example/return",
     description="Order 1001",
     statement_descriptor="A SHOP WITH A VERY LONG NAME",
-    metadata={"basket": "7", "payment_id": "not theirs to set", "x" * 41: "too long a key"},
+    metadata={
+        "basket": "7",
+        "payment_id": "not theirs to set",
+        "capture_attempt_id": "nor this",
+        "x" * 41: "too long a key",
+    },
 )
 CONFIRM = replace(OPEN, reference="pi_1")
 CAPTURE = CaptureRequest(
@@ -232,6 +237,18 @@ def test_a_payment_without_the_customer_says_so_when_it_is_confirmed(run: Run[An
     assert confirm.form == {"off_session": "true"}
 
 
+def test_a_step_up_asks_for_the_customer_outright(run: Run[Any]) -> None:
+    answer = said(200, intent("requires_confirmation"))
+    with Wire(answer, answer) as wire:
+        ask_at(run, wire.url, replace(OPEN, authenticate=True))
+        ask_at(run, wire.url, OPEN)
+        stepped_up, usual = wire.requests
+
+    field = "payment_method_options[card][request_three_d_secure]"
+    assert stepped_up.form[field] == "challenge"
+    assert field not in usual.form
+
+
 def test_a_customer_of_stripes_is_named_and_one_of_ours_is_not(run: Run[Any]) -> None:
     answer = said(200, intent("requires_confirmation"))
     with Wire(answer, answer) as wire:
@@ -307,14 +324,14 @@ def test_a_capture_that_is_to_be_followed_by_another_is_refused_before_the_call(
     assert not outcome.retryable
 
 
-def test_more_metadata_than_stripe_holds_does_not_stop_a_payment(run: Run[Any]) -> None:
+def test_more_metadata_than_stripe_holds_stops_neither_a_payment_nor_its_capture(run: Run[Any]) -> None:
     many = {f"key{n}": "value" for n in range(50)}
     with Wire(said(200, intent("requires_confirmation"))) as wire:
         ask_at(run, wire.url, replace(OPEN, metadata=many))
         [create] = wire.requests
 
     kept = [field for field in create.form if field.startswith("metadata")]
-    assert len(kept) == 50
+    assert len(kept) == 49  # and one that the capture adds
     assert "metadata[attempt_id]" in kept
 
 
@@ -610,9 +627,10 @@ def test_an_intent_that_was_never_stored_was_never_confirmed(run: Run[Any]) -> N
     ("why", "reason"),
     [
         ("automatic", DeclineReason.EXPIRED),
-        ("abandoned", DeclineReason.EXPIRED),
-        ("requested_by_customer", DeclineReason.CANCELED_BY_CUSTOMER),
-        (None, DeclineReason.OTHER),
+        ("expired", DeclineReason.EXPIRED),
+        ("abandoned", DeclineReason.CANCELED),
+        ("requested_by_customer", DeclineReason.CANCELED),
+        (None, DeclineReason.CANCELED),
     ],
 )
 def test_a_canceled_payment_is_declined_with_its_reason(
@@ -637,7 +655,7 @@ MINE, OTHERS = {"capture_attempt_id": "pay_1.a2"}, {"capture_attempt_id": "pay_1
     ("said_intent", "ending"),
     [
         (intent("succeeded", metadata=MINE), Approved),
-        (intent("succeeded", metadata=OTHERS), Unknown),
+        (intent("succeeded", metadata=OTHERS), Declined),
         (intent("succeeded", metadata={}), Unknown),
         (intent("requires_capture"), Absent),
         (intent("canceled"), Declined),
@@ -664,6 +682,25 @@ def test_a_look_up_of_a_capture_asks_who_captured(
 )
 def test_a_look_up_of_a_void_reads_the_intent(run: Run[Any], status: str, ending: type[Outcome]) -> None:
     assert isinstance(ask(run, look_for(Operation.VOID), said(200, intent(status))), ending)
+
+
+def test_a_hold_that_lapsed_was_not_let_go_by_us(run: Run[Any]) -> None:
+    lapsed = intent("canceled", cancellation_reason="automatic")
+    refused = error(400, "invalid_request_error", "payment_intent_unexpected_state", payment_intent=lapsed)
+
+    for ending in (ask(run, look_for(Operation.VOID), said(200, lapsed)), ask(run, VOID, refused)):
+        assert isinstance(ending, Declined)
+        assert ending.reason is DeclineReason.EXPIRED
+
+
+def test_a_payment_whose_intent_was_never_stored_is_canceled_without_a_call(run: Run[Any]) -> None:
+    with Wire() as wire:
+        outcome = ask_at(run, wire.url, replace(VOID, authorization_reference=""))
+        sent = wire.requests
+
+    assert sent == []
+    assert isinstance(outcome, NotSent)
+    assert not outcome.retryable
 
 
 @pytest.mark.parametrize(
@@ -733,6 +770,45 @@ def test_a_refund_is_told_alike_by_its_answer_its_id_and_its_list(
     assert ask(run, REFUND, said(200, said_refund)) == ending
     assert ask(run, look_for(Operation.REFUND, reference="re_1"), said(200, said_refund)) == ending
     assert ask(run, look_for(Operation.REFUND, reference=None), said(200, listed)) == ending
+
+
+def test_a_refund_known_by_its_id_is_looked_up_with_what_tells_whether_money_moved(run: Run[Any]) -> None:
+    with Wire(said(200, refund("succeeded"))) as wire:
+        ask_at(run, wire.url, look_for(Operation.REFUND, reference="re_1"))
+        [request] = wire.requests
+
+    assert request.path == "/v1/refunds/re_1?expand[0]=charge&expand[1]=balance_transaction"
+
+
+@pytest.mark.parametrize(
+    ("more", "ending"),
+    [
+        ({"payment_intent": "pi_1"}, Approved),
+        ({"payment_intent": "pi_2"}, Unknown),
+        ({"metadata": {}}, Approved),
+        ({"charge": {"id": "ch_1", "object": "charge", "captured": True}}, Approved),
+        ({"charge": {"id": "ch_1", "object": "charge", "captured": False}}, Absent),
+        (
+            {"balance_transaction": {"id": "txn_1", "reporting_category": "partial_capture_reversal"}},
+            Absent,
+        ),
+        ({"balance_transaction": {"id": "txn_1", "reporting_category": "refund"}}, Approved),
+    ],
+)
+def test_a_refund_known_by_its_id_alone_must_be_of_this_payment_and_give_money_back(
+    run: Run[Any], more: dict[str, object], ending: type[Outcome]
+) -> None:
+    found = ask(run, look_for(Operation.REFUND, reference="re_1"), said(200, refund("succeeded", **more)))
+
+    assert isinstance(found, ending)
+
+
+def test_a_refund_made_elsewhere_is_told_with_its_own_amount(run: Run[Any]) -> None:
+    made_elsewhere = refund("succeeded", amount=500, currency="usd", metadata={})
+
+    found = ask(run, look_for(Operation.REFUND, reference="re_1"), said(200, made_elsewhere))
+
+    assert found == Approved(reference="re_1", amount=Money(500, "USD"))
 
 
 def test_a_refund_is_searched_page_by_page(run: Run[Any]) -> None:

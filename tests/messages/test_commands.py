@@ -197,6 +197,47 @@ def test_exactly_one_payment_method_is_needed(data: dict[str, Any]) -> None:
     assert "payment_method_id" in error.message
 
 
+def test_tokens_at_other_gateways_are_taken_with_the_first() -> None:
+    command = a_payment_requested(
+        payment_method={"token": "t1", "gateway": "stripe", "kind": "card"},
+        alternatives=[{"token": "t2", "gateway": "adyen"}, {"token": "t3", "gateway": "paypal"}],
+    )
+
+    assert [method.gateway for method in command.alternatives] == ["adyen", "paypal"]
+    assert "t2" not in repr(command)
+
+
+@pytest.mark.parametrize(
+    ("alternatives", "said"),
+    [
+        ([{"token": "t"}], "every alternative needs its gateway"),
+        ([{"token": "t", "gateway": "stripe"}], "two tokens for stripe"),
+        ([{"token": "t", "gateway": "adyen"}, {"token": "u", "gateway": "adyen"}], "two tokens for adyen"),
+        ([{"token": "t", "gateway": f"g{number}"} for number in range(6)], "at most 5"),
+    ],
+)
+def test_alternatives_are_one_for_each_gateway(alternatives: list[dict[str, str]], said: str) -> None:
+    error = refusal(read_binary, payment_data(alternatives=alternatives))
+
+    assert (error.reason, error.field) == (R.INVALID_FIELD, "alternatives")
+    assert said in error.message
+
+
+def test_alternatives_need_something_they_are_alternatives_to() -> None:
+    data = {**without("payment_method"), "payment_method_id": "pm_1"}
+    error = refusal(read_binary, {**data, "alternatives": [{"token": "t", "gateway": "adyen"}]})
+
+    assert error.reason is R.INVALID_FIELD
+    assert "alternatives" in error.message
+
+
+@pytest.mark.parametrize("kind", ["", "Card", "bank-debit", "x" * 33])
+def test_a_kind_of_payment_method_is_a_plain_word(kind: str) -> None:
+    error = refusal(read_binary, payment_data(payment_method={"token": "t", "kind": kind}))
+
+    assert (error.reason, error.field) == (R.INVALID_FIELD, "payment_method.kind")
+
+
 def test_a_gateway_cannot_use_anothers_token() -> None:
     error = refusal(
         read_binary, payment_data(gateway="paypal", payment_method={"token": "t", "gateway": "stripe"})

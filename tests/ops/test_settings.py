@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumers.address import Tls
+from handlers.routing import Rule
 from ops.settings import Settings, SettingsError, read_settings, seconds
 
 SECRET = "geheim-7f3a"
@@ -244,6 +245,79 @@ def test_a_refusal_is_one_sentence_that_names_the_variable(
     monkeypatch.setenv(name, value)
 
     assert refusal() == said
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ({}, "PAYMENTS_ROUTES, route 2: gateways is missing"),
+        ({"gateways": {}}, "PAYMENTS_ROUTES, route 2 is wrong: at least one gateway needs a weight above 0"),
+        (
+            {"gateways": {"stripe": -1}},
+            "PAYMENTS_ROUTES, route 2: gateways.stripe is wrong: Input should be greater than or equal to 0",
+        ),
+        (
+            {"gateways": {"Stripe": 1}},
+            "PAYMENTS_ROUTES, route 2: gateways.Stripe is wrong: "
+            "String should match pattern '^[a-z][a-z0-9_]{0,31}$'",
+        ),
+        (
+            {"gateways": {"stripe": 1}, "min_minor": 1},
+            "PAYMENTS_ROUTES, route 2 is wrong: min_minor and max_minor need exactly one currency",
+        ),
+        (
+            {"gateways": {"stripe": 1}, "currencies": ["EUR"], "min_minor": 2, "max_minor": 1},
+            "PAYMENTS_ROUTES, route 2 is wrong: min_minor is more than max_minor",
+        ),
+        (
+            {"gateways": {"stripe": 1}, "currencies": ["eur"]},
+            "PAYMENTS_ROUTES, route 2: currencies is wrong: "
+            "not a currency code of ISO 4217 in upper case, such as EUR",
+        ),
+        (
+            {"gateways": {"stripe": 1}, "countries": ["Germany"]},
+            "PAYMENTS_ROUTES, route 2: countries is wrong: String should match pattern '^[A-Z]{2}$'",
+        ),
+        (
+            {"gateways": {"stripe": 1}, "currency": "EUR"},
+            "PAYMENTS_ROUTES, route 2: currency is no part of a route; see docs/settings.md",
+        ),
+    ],
+)
+def test_a_refused_route_is_named_by_its_place(
+    monkeypatch: pytest.MonkeyPatch, route: dict[str, object], said: str
+) -> None:
+    monkeypatch.setenv("PAYMENTS_ROUTES", json.dumps([{"gateways": {"stripe": 1}}, route]))
+
+    assert refusal() == said
+
+
+def test_routes_that_are_no_list_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAYMENTS_ROUTES", "{}")
+
+    assert refusal().startswith("PAYMENTS_ROUTES is wrong: ")
+
+
+def test_routes_in_a_file_become_rules_in_their_order(directory: Path) -> None:
+    (directory / "payments.toml").write_text(
+        "[[routes]]\n"
+        'currencies = ["EUR"]\ncountries = ["DE"]\nmethods = ["card"]\nmin_minor = 1\nmax_minor = 2\n'
+        "gateways = { stripe = 3, adyen = 0 }\n"
+        "[[routes]]\n"
+        "gateways = { adyen = 1 }\n"
+    )
+
+    assert [route.rule() for route in read_settings().routes] == [
+        Rule(
+            gateways={"stripe": 3, "adyen": 0},
+            currencies=frozenset({"EUR"}),
+            countries=frozenset({"DE"}),
+            methods=frozenset({"card"}),
+            min_minor=1,
+            max_minor=2,
+        ),
+        Rule(gateways={"adyen": 1}),
+    ]
 
 
 def test_an_empty_list_of_waits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ops.settings import Settings, read_settings
+from ops.settings import RouteSettings, Settings, read_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(PAYMENTS_\w+)` \| (.+?) \| (.+) \|$", re.MULTILINE)
@@ -44,6 +44,8 @@ def _below(prefix: str, block: type[BaseModel]) -> Iterator[tuple[str, Any]]:
 
 
 def _block_of(field: FieldInfo) -> type[BaseModel] | None:
+    if get_origin(field.annotation) is tuple:  # a list of tables is one setting
+        return None
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
@@ -105,8 +107,15 @@ def test_the_defaults_can_be_set_as_they_are_written(monkeypatch: pytest.MonkeyP
     assert read_settings() == expected
 
 
-def test_the_example_file_on_the_page_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+def test_every_field_of_a_route_is_on_the_page_once_and_nothing_else_is() -> None:
+    (table,) = re.findall(r"^\| field \| meaning \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    names = re.findall(r"^\| `(\w+)` \| .+\. \|$", table, re.MULTILINE)
+
+    assert names == list(RouteSettings.model_fields)
+
+
+def test_the_example_files_on_the_page_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    example = "\n".join(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL))
     (tmp_path / "payments.toml").write_text(example)
 
     settings = read_settings()
@@ -115,3 +124,7 @@ def test_the_example_file_on_the_page_is_taken(monkeypatch: pytest.MonkeyPatch, 
     assert len(settings.broker_urls) == 2
     assert settings.stripe is not None
     assert settings.sandbox.enabled is False
+    assert [dict(route.gateways) for route in settings.routes] == [
+        {"adyen": 80, "stripe": 20},
+        {"stripe": 1, "adyen": 0},
+    ]

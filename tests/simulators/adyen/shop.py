@@ -56,9 +56,11 @@ class Shop:
         """A payment that is captured by hand."""
         return self.pay(token, key, additionalData={"manualCapture": "true"}, **fields)
 
-    def details(self, redirect_result: str, key: str | None = None) -> Json:
+    def details(
+        self, result: str, key: str | None = None, *, name: str = "redirectResult", **more: str
+    ) -> Json:
         """Hand in what the customer came back with."""
-        body = {"details": {"redirectResult": redirect_result}}
+        body = {"details": {name: result, **more}}
         return self._told(self.checkout.payments_api.payments_details(body, idempotency_key=key))
 
     def capture(self, psp: str, value: int = 1000, key: str | None = None, **fields: object) -> Json:

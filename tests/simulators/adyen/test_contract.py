@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from simulators.adyen.control_client import AdyenControlClient
 from tests.simulators.adyen.contract import (
     CHECKOUT,
     SPECS,
@@ -122,7 +123,9 @@ def test_a_wrong_webhook_does_not_pass(told: Webhooks, shop: Shop) -> None:
     assert told.faults_of_webhook(body(surprise="")) != []
 
 
-def test_what_the_simulator_tells_has_the_fields_of_adyens_own_samples(shop: Shop) -> None:
+def test_what_the_simulator_tells_has_the_fields_of_adyens_own_samples(
+    shop: Shop, control: AdyenControlClient
+) -> None:
     path = Path(SPECS / SAMPLES)
     if not path.is_file():
         pytest.skip(_absent(SAMPLES))
@@ -139,12 +142,20 @@ def test_what_the_simulator_tells_has_the_fields_of_adyens_own_samples(shop: Sho
     shop.cancel(held["pspReference"])
     shop.reverse(shop.hold()["pspReference"])
     shop.cancel_by_reference(shop.hold(reference="by-name")["merchantReference"])
+    shop.hold()
     shop.settle()
+    given = shop.refund(shop.pay()["pspReference"])
+    again = shop.refund(shop.pay()["pspReference"])
+    shop.settle()
+    control.undo(given["pspReference"], "REFUND_FAILED")
+    control.undo(again["pspReference"], "REFUNDED_REVERSED")
+    control.undo(shop.pay()["pspReference"], "CAPTURE_FAILED")
+    control.advance_clock(28 * 24 * 3600)
 
     told = {item["eventCode"]: item for item in shop.told()}
 
     events = {"AUTHORISATION", "CAPTURE", "REFUND", "CANCELLATION", "CANCEL_OR_REFUND", "TECHNICAL_CANCEL"}
-    assert set(told) == events
-    for event in events:
+    assert set(told) == events | {"CAPTURE_FAILED", "REFUND_FAILED", "REFUNDED_REVERSED", "EXPIRE"}
+    for event in told:
         assert set(samples[event]) - {"additionalData"} == set(told[event]) - {"additionalData"}
         assert set(samples[event]["amount"]) == set(told[event]["amount"])

@@ -13,8 +13,9 @@ import pytest
 
 from simulators.adyen import DEFAULT_API_KEY, DEFAULT_MERCHANT_ACCOUNT
 from simulators.running import RunningAdyen, running_adyen
-from tests.simulators.adyen.receiver import receiving, until
+from tests.simulators.adyen.receiver import Inbox
 from tests.simulators.adyen.shop import open_shop
+from tests.simulators.receiver import receiving, until
 
 ROOT = Path(__file__).parents[3]
 GOOD = {
@@ -63,7 +64,7 @@ def test_everything_outlives_the_process_in_a_data_file(tmp_path: Path) -> None:
         again = shop.pay(key="k1")
         shop.settle()
         second.control.deliver(is_paused=False, url=receiver.url)
-        until(lambda: receiver.references == ["order-1", "refund-1"])
+        until(lambda: Inbox(receiver).references == ["order-1", "refund-1"])
         after = second.control.record()
 
     assert again == paid

@@ -9,8 +9,8 @@ from Adyen import AdyenAPIUnprocessableEntity, AdyenError
 
 from simulators.adyen.control_client import AdyenControlClient
 from simulators.running import RunningAdyen
-from tests.simulators.adyen.receiver import until
 from tests.simulators.adyen.shop import Shop, open_shop
+from tests.simulators.receiver import until
 
 WEEK_S = 7 * 24 * 3600
 

@@ -6,6 +6,8 @@ import pytest
 from Adyen import AdyenAPIUnprocessableEntity
 
 from simulators.adyen.control_client import AdyenControlClient
+from simulators.adyen.modifications import ByHand, Failure
+from simulators.control_client import Refused
 from tests.simulators.adyen.contract import Json
 from tests.simulators.adyen.shop import Shop, come_back
 
@@ -220,3 +222,89 @@ def test_what_succeeded_may_be_undone_later(
     assert (after["eventCode"], after["success"]) == (event, "true")
     assert after["pspReference"] == receipt["pspReference"]
     assert operations(control)[-1] == (operation, 1000)
+
+
+@pytest.mark.parametrize("action", ["capture", "cancel", "refund"])
+@pytest.mark.parametrize("by", ["pspReference", "merchantReference"])
+def test_what_is_done_by_hand_goes_by_the_payments_own_name(
+    shop: Shop, control: AdyenControlClient, action: ByHand, by: str
+) -> None:
+    paid = shop.pay(reference="order-1") if action == "refund" else shop.hold(reference="order-1")
+
+    psp = control.by_hand(paid[by], action)
+    before = operations(control)
+    shop.settle()
+
+    item = shop.told()[-1]
+    assert item["eventCode"] == {"capture": "CAPTURE", "cancel": "CANCELLATION", "refund": "REFUND"}[action]
+    assert (item["pspReference"], item["originalReference"]) == (psp, paid["pspReference"])
+    assert (item["merchantReference"], item["success"]) == ("order-1", "true")
+    assert len(before) == 1
+    assert operations(control)[1:] == [(action, 1000)]
+
+
+def test_a_part_can_be_given_back_by_hand(shop: Shop, control: AdyenControlClient) -> None:
+    control.by_hand(shop.pay()["pspReference"], "refund", amount=400)
+    shop.settle()
+
+    assert operations(control) == [("sale", 1000), ("refund", 400)]
+    with pytest.raises(Refused, match="there is no payment"):
+        control.by_hand("nobody", "refund")
+
+
+@pytest.mark.parametrize("by", ["pspReference", "reference"])
+def test_a_capture_that_succeeded_may_fail_on_demand(
+    shop: Shop, control: AdyenControlClient, by: str
+) -> None:
+    held = shop.hold(reference="order-1")
+    receipt = shop.capture(held["pspReference"], 600, reference="capture-1")
+    with pytest.raises(Refused):
+        control.undo(receipt[by], "CAPTURE_FAILED")
+    shop.settle()
+    with pytest.raises(Refused):
+        control.undo(receipt[by], "REFUND_FAILED")
+    control.undo(receipt[by], "CAPTURE_FAILED")
+    with pytest.raises(Refused):
+        control.undo(receipt[by], "CAPTURE_FAILED")
+
+    [item] = shop.told("CAPTURE_FAILED")
+    assert (item["pspReference"], item["originalReference"]) == (
+        receipt["pspReference"],
+        held["pspReference"],
+    )
+    assert (item["merchantReference"], item["success"]) == ("capture-1", "true")
+    assert item["amount"]["value"] == 600
+    assert operations(control)[-1] == ("capture_failed", 600)
+
+
+@pytest.mark.parametrize("event", ["REFUND_FAILED", "REFUNDED_REVERSED"])
+def test_a_refund_that_succeeded_may_come_back_on_demand_and_be_made_again(
+    shop: Shop, control: AdyenControlClient, event: Failure
+) -> None:
+    paid = shop.pay()
+    shop.refund(paid["pspReference"], reference="refund-1")
+    shop.settle()
+    control.undo("refund-1", event)
+    shop.refund(paid["pspReference"], reference="refund-2")
+    shop.settle()
+
+    [item] = shop.told(event)
+    assert item["merchantReference"] == "refund-1"
+    assert operations(control)[1:] == [("refund", 1000), ("refund_failed", 1000), ("refund", 1000)]
+
+
+def test_a_sale_may_turn_out_not_to_be_captured(shop: Shop, control: AdyenControlClient) -> None:
+    sold = shop.pay(reference="order-1")
+    control.undo("order-1", "CAPTURE_FAILED")
+
+    [item] = shop.told("CAPTURE_FAILED")
+    assert item["originalReference"] == sold["pspReference"] != item["pspReference"]
+    assert item["merchantReference"] == "order-1"
+    assert operations(control) == [("sale", 1000), ("capture_failed", 1000)]
+    for reference, event in (
+        ("order-1", "CAPTURE_FAILED"),
+        ("order-1", "REFUND_FAILED"),
+        ("x", "REFUND_FAILED"),
+    ):
+        with pytest.raises(Refused):
+            control.undo(reference, event)  # type: ignore[arg-type]

@@ -136,6 +136,65 @@ def test_a_challenge_is_for_the_browser(shop: Shop, control: AdyenControlClient)
     assert len(control.record()) == 1
 
 
+def test_a_challenge_ends_with_what_adyens_component_hands_in(
+    shop: Shop, control: AdyenControlClient
+) -> None:
+    asked = shop.hold("sim_challenge")
+    back = httpx.get(asked["action"]["url"], trust_env=False)
+    [(name, result)] = back.json()["details"].items()
+
+    with pytest.raises(AdyenAPIUnprocessableEntity):
+        shop.details(result, name="redirectResult")
+    told = shop.details(result, name=name)
+
+    assert name == "threeDSResult"
+    assert told["resultCode"] == "Authorised"
+    assert [line["operation"] for line in control.record()] == ["authorise"]
+
+
+@pytest.mark.parametrize(
+    ("how", "result"),
+    [
+        ({}, "RedirectShopper"),
+        ({"threeDSRequestData": {"nativeThreeDS": "disabled"}}, "RedirectShopper"),
+        ({"threeDSRequestData": {"nativeThreeDS": "preferred"}}, "ChallengeShopper"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("token", ["sim_authorised", "sim_authentication_required"])
+def test_a_merchant_may_want_the_customer_authenticated(
+    shop: Shop, control: AdyenControlClient, token: str, how: dict[str, Any], result: str
+) -> None:
+    asked = shop.pay(token, authenticationData={"attemptAuthentication": "always", **how})
+
+    assert asked["resultCode"] == result
+    assert control.record() == []
+
+
+@pytest.mark.parametrize(
+    ("token", "data"),
+    [
+        ("sim_authentication_required", {}),
+        ("sim_authentication_required", {"authenticationData": {"attemptAuthentication": "never"}}),
+        ("sim_redirect", {"authenticationData": {"attemptAuthentication": "never"}}),
+        (
+            "sim_authorised",
+            {
+                "authenticationData": {"attemptAuthentication": "always"},
+                "recurringProcessingModel": "UnscheduledCardOnFile",
+            },
+        ),
+    ],
+    ids=str,
+)
+def test_a_bank_that_wants_authentication_and_gets_none_refuses(
+    shop: Shop, token: str, data: dict[str, Any]
+) -> None:
+    refused = shop.pay(token, **data)
+
+    assert (refused["resultCode"], refused["refusalReasonCode"]) == ("Refused", "38")
+
+
 def test_nobody_is_there_to_be_redirected(shop: Shop) -> None:
     paid = shop.pay("sim_redirect", recurringProcessingModel="Subscription")
 
@@ -145,6 +204,10 @@ def test_nobody_is_there_to_be_redirected(shop: Shop) -> None:
 def test_a_result_nobody_came_back_with_is_refused(shop: Shop) -> None:
     with pytest.raises(AdyenAPIUnprocessableEntity):
         shop.details("made up")
+    with pytest.raises(AdyenAPIUnprocessableEntity):
+        shop.details("made up", name="threeDSResult")
+    with pytest.raises(AdyenAPIUnprocessableEntity):
+        shop.details("made up", payload="two things")
 
 
 def test_a_link_that_leads_nowhere(simulator: RunningAdyen) -> None:

@@ -12,8 +12,9 @@ from simulators.adyen.control_client import AdyenControlClient
 from simulators.control_client import Refused
 from simulators.running import running_adyen
 from tests.gateways.wire import closed_port
-from tests.simulators.adyen.receiver import Receiver, receiving, until
+from tests.simulators.adyen.receiver import Inbox
 from tests.simulators.adyen.shop import Shop, open_shop
+from tests.simulators.receiver import Receiver, receiving, until
 
 HMAC_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
 DAY_S = 24 * 3600
@@ -26,25 +27,23 @@ def server() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def receiver(server: Receiver, control: AdyenControlClient) -> Receiver:
-    server.status = 202
-    server.bodies.clear()
-    server.authorizations.clear()
+def receiver(server: Receiver, control: AdyenControlClient) -> Inbox:
+    server.clear()
     control.deliver(url=server.url, hmac_key=HMAC_KEY, username="shop", password="secret:word")
-    return server
+    return Inbox(server)
 
 
-def test_a_webhook_is_delivered_signed_and_with_a_password(shop: Shop, receiver: Receiver) -> None:
+def test_a_webhook_is_delivered_signed_and_with_a_password(shop: Shop, receiver: Inbox) -> None:
     shop.pay(reference="a:b\\c")
     until(lambda: len(receiver.bodies) == 1)
 
     [body] = receiver.bodies
     assert body["live"] == "false"
     assert Adyen.util.is_valid_hmac_notification(body, HMAC_KEY)
-    assert receiver.authorizations == ["shop:secret:word"]
+    assert receiver.credentials == ["shop:secret:word"]
 
 
-def test_a_modifications_webhook_is_signed_with_its_original(shop: Shop, receiver: Receiver) -> None:
+def test_a_modifications_webhook_is_signed_with_its_original(shop: Shop, receiver: Inbox) -> None:
     shop.refund(shop.pay()["pspReference"])
     shop.settle()
     until(lambda: len(receiver.bodies) == 2)
@@ -54,7 +53,7 @@ def test_a_modifications_webhook_is_signed_with_its_original(shop: Shop, receive
 
 
 def test_the_record_tells_what_was_delivered_and_how_it_was_answered(
-    shop: Shop, control: AdyenControlClient, receiver: Receiver
+    shop: Shop, control: AdyenControlClient, receiver: Inbox
 ) -> None:
     shop.pay()
     until(lambda: bool(control.webhooks()[0]["deliveries"]))
@@ -71,7 +70,7 @@ def test_nothing_is_delivered_before_it_is_said_where_to(shop: Shop, control: Ad
 
 
 def test_what_waited_goes_where_it_is_said_later(
-    shop: Shop, control: AdyenControlClient, receiver: Receiver
+    shop: Shop, control: AdyenControlClient, receiver: Inbox
 ) -> None:
     control.deliver(is_paused=True)
     shop.pay(reference="waited")
@@ -80,9 +79,9 @@ def test_what_waited_goes_where_it_is_said_later(
 
 
 def test_what_is_not_accepted_comes_again_and_holds_up_the_rest(
-    shop: Shop, control: AdyenControlClient, receiver: Receiver
+    shop: Shop, control: AdyenControlClient, receiver: Inbox
 ) -> None:
-    receiver.status = 503
+    receiver.answer_with(503)
     shop.pay(reference="first")
     until(lambda: receiver.references == ["first"])
     shop.pay(reference="second")
@@ -90,7 +89,7 @@ def test_what_is_not_accepted_comes_again_and_holds_up_the_rest(
         control.advance_clock(120)
         until(partial(receiver.has, tries))
     failed = list(receiver.references)
-    receiver.status = 200
+    receiver.answer_with(200)
     control.advance_clock(300)
     until(lambda: receiver.references[-1] == "second")
 
@@ -120,7 +119,7 @@ def test_an_endpoint_that_is_not_there_is_tried_for_thirty_days(
     assert {delivery["status"] for delivery in control.webhooks()[0]["deliveries"]} == {None}
 
 
-def test_webhooks_can_come_twice(shop: Shop, control: AdyenControlClient, receiver: Receiver) -> None:
+def test_webhooks_can_come_twice(shop: Shop, control: AdyenControlClient, receiver: Inbox) -> None:
     control.deliver(copies=2)
     shop.pay(reference="twin")
     until(lambda: len(receiver.bodies) == 2)
@@ -128,7 +127,7 @@ def test_webhooks_can_come_twice(shop: Shop, control: AdyenControlClient, receiv
     assert receiver.bodies[0] == receiver.bodies[1]
 
 
-def test_webhooks_can_come_late(shop: Shop, control: AdyenControlClient, receiver: Receiver) -> None:
+def test_webhooks_can_come_late(shop: Shop, control: AdyenControlClient, receiver: Inbox) -> None:
     control.deliver(delay_s=3600)
     shop.pay(reference="late")
     control.deliver(delay_s=0)
@@ -140,7 +139,7 @@ def test_webhooks_can_come_late(shop: Shop, control: AdyenControlClient, receive
 
 @pytest.mark.parametrize("order", ["last_to_first", "shuffled"])
 def test_webhooks_can_come_out_of_order(
-    shop: Shop, control: AdyenControlClient, receiver: Receiver, order: str
+    shop: Shop, control: AdyenControlClient, receiver: Inbox, order: str
 ) -> None:
     control.deliver(is_paused=True, order=order)
     names = [f"order-{letter}" for letter in "abcdefgh"]
@@ -155,9 +154,7 @@ def test_webhooks_can_come_out_of_order(
         assert receiver.references == names[::-1]
 
 
-def test_many_webhooks_can_come_in_one_body(
-    shop: Shop, control: AdyenControlClient, receiver: Receiver
-) -> None:
+def test_many_webhooks_can_come_in_one_body(shop: Shop, control: AdyenControlClient, receiver: Inbox) -> None:
     control.deliver(is_paused=True, batch=2)
     for name in "abc":
         shop.pay(reference=name)
@@ -170,7 +167,7 @@ def test_many_webhooks_can_come_in_one_body(
 
 @pytest.mark.parametrize("signature", ["wrong", "missing"])
 def test_webhooks_can_come_badly_signed(
-    shop: Shop, control: AdyenControlClient, receiver: Receiver, signature: str
+    shop: Shop, control: AdyenControlClient, receiver: Inbox, signature: str
 ) -> None:
     control.deliver(signature=signature)
     shop.pay()
@@ -183,9 +180,7 @@ def test_webhooks_can_come_badly_signed(
         assert not Adyen.util.is_valid_hmac_notification(receiver.bodies[0], HMAC_KEY)
 
 
-def test_a_webhook_can_be_asked_for_again(
-    shop: Shop, control: AdyenControlClient, receiver: Receiver
-) -> None:
+def test_a_webhook_can_be_asked_for_again(shop: Shop, control: AdyenControlClient, receiver: Inbox) -> None:
     for name in "ab":
         shop.pay(reference=name)
     until(lambda: receiver.references == ["a", "b"])
@@ -202,7 +197,7 @@ def test_an_endpoint_with_a_slip_is_refused(control: AdyenControlClient) -> None
             control.deliver(**slip)
 
 
-def test_modifications_are_told_without_anybody_asking(receiver: Receiver) -> None:
+def test_modifications_are_told_without_anybody_asking(receiver: Inbox) -> None:
     with running_adyen(settle_after_s=0.2) as quick, open_shop(quick) as shop:
         quick.control.deliver(url=receiver.url)
         shop.refund(shop.pay()["pspReference"], reference="refund-1")

@@ -7,9 +7,9 @@ from contextlib import closing
 
 import pytest
 
-from simulators.control_client import ControlClient
 from simulators.paypal import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from simulators.paypal.app import paypal_app
+from simulators.paypal.control_client import PaypalControlClient
 from simulators.paypal.simulator import PaypalSimulator
 from simulators.running import RunningPaypal
 from simulators.serving import listening, served_in_thread
@@ -37,7 +37,7 @@ def simulator(server: tuple[str, CheckedApp]) -> Iterator[RunningPaypal]:
         client_secret=DEFAULT_CLIENT_SECRET,
     )
     checked.app = paypal_app(fresh)
-    with closing(fresh), closing(ControlClient(f"{url}/_control")) as control:
+    with closing(fresh), closing(PaypalControlClient(f"{url}/_control")) as control:
         yield RunningPaypal(
             url=url, client_id=DEFAULT_CLIENT_ID, client_secret=DEFAULT_CLIENT_SECRET, control=control
         )
@@ -47,7 +47,7 @@ def simulator(server: tuple[str, CheckedApp]) -> Iterator[RunningPaypal]:
 
 
 @pytest.fixture
-def control(simulator: RunningPaypal) -> ControlClient:
+def control(simulator: RunningPaypal) -> PaypalControlClient:
     return simulator.control
 
 

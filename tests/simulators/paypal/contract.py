@@ -187,7 +187,7 @@ class CheckedApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.app is not None, "no test has the stage"
         by = contract()
-        if by is None or not scope["path"].startswith(("/v1/", "/v2/")):
+        if by is None or not scope["path"].startswith(("/v1/oauth2/", "/v2/")):
             await self.app(scope, receive, send)
             return
         sent, answered = bytearray(), bytearray()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from simulators.control_client import ControlClient
 from simulators.paypal import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from simulators.paypal.app import paypal_app
+from simulators.paypal.control_client import PaypalControlClient
 from simulators.paypal.simulator import PaypalSimulator
 from simulators.running import RunningPaypal
 from simulators.serving import listening, served_in_thread
@@ -28,7 +28,7 @@ def checked_paypal() -> Iterator[tuple[RunningPaypal, CheckedApp]]:
     app = CheckedApp(paypal_app(simulator))
     listener = listening("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with closing(simulator), closing(ControlClient(f"{url}/_control")) as control:
+    with closing(simulator), closing(PaypalControlClient(f"{url}/_control")) as control:
         running = RunningPaypal(
             url=url, client_id=DEFAULT_CLIENT_ID, client_secret=DEFAULT_CLIENT_SECRET, control=control
         )

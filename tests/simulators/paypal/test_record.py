@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from simulators.control_client import ControlClient
+from simulators.paypal.control_client import PaypalControlClient
 from simulators.running import RunningPaypal, running_paypal
 from tests.simulators.paypal.shop import Shop, open_shop
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_record_tells_what_moved_for_whom_and_under_which_id(shop: Shop, control: ControlClient) -> None:
+def test_the_record_tells_what_moved_for_whom_and_under_which_id(
+    shop: Shop, control: PaypalControlClient
+) -> None:
     hold = shop.hold(custom_id="pay_1.a1")
     capture = shop.capture(hold, "k2", "6.00", final_capture=True, invoice_id="pay_1.a2")
     refund = shop.refund(capture, "k3", "1.00", custom_id="ref_1.r1")
@@ -42,7 +44,7 @@ def test_the_record_tells_what_moved_for_whom_and_under_which_id(shop: Shop, con
     assert control.record(operation="refund")[0]["refund"] == refund["id"]
 
 
-def test_every_change_of_state_is_noted_once(shop: Shop, control: ControlClient) -> None:
+def test_every_change_of_state_is_noted_once(shop: Shop, control: PaypalControlClient) -> None:
     hold = shop.hold()
     shop.capture(hold)
 
@@ -53,7 +55,7 @@ def test_every_change_of_state_is_noted_once(shop: Shop, control: ControlClient)
     ]
 
 
-def test_requests_are_counted_by_endpoint(shop: Shop, control: ControlClient) -> None:
+def test_requests_are_counted_by_endpoint(shop: Shop, control: PaypalControlClient) -> None:
     shop.now("capture", shop.pay()["id"])
 
     assert control.requests()["by_endpoint"] == {
@@ -100,7 +102,7 @@ def test_the_program_says_where_it_is_and_ends_when_told(command: list[str]) -> 
                 url=words[3],
                 client_id=words[words.index("client") + 1],
                 client_secret=words[words.index("secret") + 1],
-                control=ControlClient(words[-1]),
+                control=PaypalControlClient(words[-1]),
             )
             with open_shop(running) as shop:
                 paid = shop.pay()

@@ -154,7 +154,7 @@ def _objects(value: object) -> Iterator[Json]:
         case {"object": "list", "data": [*items]}:
             yield from _objects(items)
         case dict():
-            if "object" in value:
+            if isinstance(value.get("object"), str):
                 yield value
             for inner in value.values():
                 yield from _objects(inner)

@@ -258,3 +258,11 @@ def test_a_wrong_key_is_401_and_not_repeated_in_full(shop: Shop) -> None:
 def test_another_api_version_is_refused(shop: Shop) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="API version"):
         shop.client.v1.payment_intents.retrieve("pi_1", {}, {"stripe_version": "2020-08-27"})
+
+
+def test_a_capture_adds_metadata_only_as_far_as_there_is_room(shop: Shop) -> None:
+    held = shop.hold(metadata={f"key{n}": "value" for n in range(50)})
+
+    with pytest.raises(stripe.InvalidRequestError, match="up to 50 keys"):
+        shop.capture(held["id"], metadata={"one_more": "value"})
+    assert shop.capture(held["id"], metadata={"key0": "other"})["metadata"]["key0"] == "other"
