@@ -1,6 +1,7 @@
 """The only wiring: settings → parts → run until SIGTERM.
 
 python run_worker.py [worker]               the payment worker (default)
+python run_worker.py webhooks               takes gateways' callbacks in (docs/webhooks.md)
 python run_worker.py simulate stripe        Stripe's API as a program, with faults on demand
 python run_worker.py simulate adyen         Adyen's, with webhooks
 python run_worker.py simulate paypal        PayPal's
@@ -13,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -93,6 +94,33 @@ def simulate_paypal(
     serve(host="127.0.0.1", port=port, data_file=data_file)
 
 
+@app.command()
+def webhooks(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; a proxy with TLS belongs in front.")
+    ] = "127.0.0.1",
+) -> None:
+    """Take gateways' callbacks in and put them on the bus. Settings: docs/webhooks.md."""
+    from ops.verifiers import open_verifiers
+    from webhooks.app import Ingestor, webhooks_app
+    from webhooks.post import Post
+    from webhooks.serving import serve
+
+    try:
+        settings = read_settings()
+        configure_logs(settings.log)
+        verifiers = open_verifiers(settings)
+        # On RabbitMQ its user may only publish; there a worker, or `payments topology`, has declared everything.
+        post = Post(open_bus(settings, queues=(), declares=settings.broker_url is None))
+        post.start()
+        log.info("ingestor_started", gateways=sorted(verifiers))
+        serve(webhooks_app(Ingestor(verifiers, post, lambda: datetime.now(UTC))), host=host, port=port)
+        post.close()
+    except (SettingsError, BusRefused, OSError) as error:
+        sys.exit(f"the ingestor cannot run: {error}")
+
+
 def run(settings: Settings) -> None:
     """Build the parts and run the cycle until SIGTERM or SIGINT."""
     embedded = settings.database_url is None
@@ -106,7 +134,7 @@ def run(settings: Settings) -> None:
     gateways = open_gateways(settings)
     cycle = Cycle(
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-        bus=open_bus(settings),
+        bus=open_bus(settings, queues=[queue.name for queue in WORK_QUEUES]),
         ledger=Ledger(settings.ledger_url),
         calls=Calls(gateways, make_patience(settings)),
         policy=make_policy(settings, gateways),
@@ -204,12 +232,13 @@ def open_paypal(paypal: PaypalSettings) -> Gateway:
         raise SettingsError(f"PAYMENTS_PAYPAL: {error}") from error
 
 
-def open_bus(settings: Settings) -> KombuBus:
+def open_bus(settings: Settings, *, queues: Sequence[str], declares: bool = True) -> KombuBus:
     """Make the bus; nothing is connected yet."""
     broker = settings.broker
     return KombuBus(
         urls=settings.broker_urls,
-        queues=[queue.name for queue in WORK_QUEUES],
+        queues=queues,
+        declares=declares,
         prefetch=broker.prefetch,
         heartbeat_s=broker.heartbeat_s,
         confirm_timeout_s=broker.confirm_timeout_s,

@@ -57,8 +57,11 @@ class KombuBus:
         connect_timeout_s: float = 5,
         tls: Tls | None = None,
         client_name: str = "payments",
+        declares: bool = True,
     ) -> None:
         """Read the configuration; nothing is connected yet. `prefetch` counts per queue.
+
+        `declares=False` is for a broker user who may only publish: the topology must be there.
 
         Raises: BusRefused naming the setting that cannot be.
         """
@@ -72,6 +75,7 @@ class KombuBus:
         self._connect_timeout_s = connect_timeout_s
         self._tls = tls
         self._client_name = client_name
+        self._declares = declares
         self._preferred = 0
         self._publisher = Publisher(confirm_timeout_s=confirm_timeout_s)
         self._opened: _Opened | None = None
@@ -99,7 +103,8 @@ class KombuBus:
         try:
             outbound = self._connect("publish")
             lines.append(outbound)
-            topology.declare(inbound.channel)
+            if self._declares:
+                topology.declare(inbound.channel)
             self.generation += 1
             subscription = Subscription(
                 inbound, queues=self._queues, prefetch=self._prefetch, generation=self.generation

@@ -39,6 +39,15 @@ _INTENT_EVENTS = frozenset(
 _CHARGE_EVENTS = frozenset({"charge.expired"})
 _REFUND_EVENTS = frozenset({"refund.created", "refund.updated", "refund.failed", "charge.refund.updated"})
 
+_TOLD_ELSEWHERE = frozenset(
+    {
+        "payment_intent.created",
+        "payment_intent.partially_funded",
+        *(f"charge.{what}" for what in ("succeeded", "failed", "captured", "pending", "refunded", "updated")),
+    }
+)
+"""Known, and nothing to act upon: another event says it too."""
+
 EVENTS = tuple(sorted(_INTENT_EVENTS | _CHARGE_EVENTS | _REFUND_EVENTS))
 """What the webhook endpoint must be subscribed to; of anything else we only note that it came.
 
@@ -117,7 +126,9 @@ def _livemode_of(body: bytes) -> object:
 
 
 def read(body: bytes) -> list[Notice]:
-    """Give the one notice of an event. Its `operation` is None for what we do not act upon.
+    """Give the one notice of an event, or none where another event says the same.
+
+    Its `operation` is None for what we do not understand.
 
     Raises:
         NotUnderstood: it is no event of Stripe's, or not about what its type says.
@@ -132,12 +143,15 @@ def read(body: bytes) -> list[Notice]:
     # An event with an `account` is about an account connected to ours, which has payments of its own.
     if event.get("object") != "event" or event.get("account") is not None:
         return [told]
+    if kind in _TOLD_ELSEWHERE:
+        return []
     if kind in _INTENT_EVENTS:
         return [_of_intent(told, _object(event, "payment_intent"))]
     if kind in _CHARGE_EVENTS:
         return [_of_charge(told, _object(event, "charge"))]
     if kind in _REFUND_EVENTS:
-        return [_of_refund(told, _object(event, "refund"))]
+        refund = _object(event, "refund")
+        return [] if _gave_nothing_back(refund) else [_of_refund(told, refund)]
     return [told]
 
 
@@ -158,6 +172,7 @@ def _of_intent(told: Notice, intent: Json) -> Notice:
         reference=_id(intent, "id"),
         parent_reference=parent,
         amount=_amount(intent, moved),
+        came_through=told.event in ("payment_intent.succeeded", "payment_intent.amount_capturable_updated"),
     )
 
 
@@ -174,8 +189,6 @@ def _of_charge(told: Notice, charge: Json) -> Notice:
 
 
 def _of_refund(told: Notice, refund: Json) -> Notice:
-    if _gave_nothing_back(refund):
-        return told
     return Notice(
         gateway=told.gateway,
         notice_id=told.notice_id,
@@ -185,6 +198,7 @@ def _of_refund(told: Notice, refund: Json) -> Notice:
         reference=_id(refund, "id"),
         parent_reference=_id(refund, "payment_intent"),
         amount=_amount(refund, "amount"),
+        came_through=refund.get("status") == "succeeded",
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from gateways.protocol import Absent, ActionRequired, Declined, Firmness, NotSent, Opened, Outcome
+from gateways.protocol import Absent, ActionRequired, Declined, DeclineReason, NotSent, Opened, Outcome
 from handlers.attempt import Step, closed, send
 from handlers.calling_off import HOLDS_MONEY, call_off, is_being_called_off
 from handlers.decision import Announcement, Decision, Known, Policy, announce
@@ -90,7 +90,10 @@ def _another_try(
     Safe means that this attempt has ended for good: a decline, or a call that provably never executed.
     """
     command = PaymentRequested.model_validate_json(payment.request)
-    needs_customer = isinstance(answer, Declined) and answer.firmness is Firmness.NEEDS_AUTHENTICATION
+    # A customer who was asked and refused (authentication failed) is not asked again.
+    needs_customer = (
+        isinstance(answer, Declined) and answer.reason is DeclineReason.AUTHENTICATION_REQUIRED
+    )
     if needs_customer:
         if ended.authenticate or command.initiator == "merchant":
             return None

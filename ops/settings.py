@@ -44,6 +44,7 @@ class StripeSettings(_Block):
     connect_timeout_s: Seconds = 3.0
     read_timeout_s: Seconds = 20.0
     max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
+    webhook_secrets: tuple[SecretStr, ...] = ()
 
 
 class AdyenSettings(_Block):
@@ -56,6 +57,9 @@ class AdyenSettings(_Block):
     connect_timeout_s: Seconds = 3.0
     read_timeout_s: Seconds = 20.0
     max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
+    hmac_keys: tuple[SecretStr, ...] = ()
+    webhook_username: str = ""
+    webhook_passwords: tuple[SecretStr, ...] = ()
 
 
 class PaypalSettings(_Block):
@@ -67,6 +71,9 @@ class PaypalSettings(_Block):
     connect_timeout_s: Seconds = 3.0
     read_timeout_s: Seconds = 20.0
     max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
+    webhook_ids: tuple[str, ...] = ()
+    webhook_origins: tuple[str, ...] = ()
+    webhook_ca_file: Path | None = None
 
 
 class SandboxSettings(_Block):

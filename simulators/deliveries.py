@@ -187,8 +187,10 @@ class PostOffice(Generic[E]):
                 self._news.clear()
                 self._do_what_is_due()
                 await self._go_round(client)
+                # Not wait_for: on Python 3.11 it may swallow a cancellation that comes together with the news.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), TICK_S)
+                    async with asyncio.timeout(TICK_S):
+                        await self._news.wait()
 
     async def _go_round(self, client: httpx.AsyncClient) -> None:
         """Deliver what is due, until the endpoint is changed or what failed holds up the rest."""

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from gateways.exponents import ADYEN_UNITS, PAYPAL_UNITS, STRIPE_UNITS
+from ledger.reading import reading, rows
 from ledger.reports import Story
 from ledger.reports import story as story_of
 from ledger.schema import migrate
@@ -35,7 +36,7 @@ from tests.workers import QUICK, ROOT, Worker, eventually, workers
 SETTLE_AFTER_S = 1.0
 HMAC_KEY = "5A" * 32
 STRIPE_SECRET = "whsec_of_the_street"
-CARDS = {"stripe": "pm_card_visa", "adyen": "sim-card-approved", "paypal": "sim-wallet"}
+CARDS = {"stripe": "pm_card_visa", "adyen": "sim_authorised", "paypal": "card:sim-card"}
 """What pays without questions, by gateway."""
 
 WORDS = {"charge": "sale", "authorise": "authorize", "cancel": "void", "release": "void"}
@@ -190,6 +191,12 @@ class Street:
         assert story is not None, f"no payment {payment_id} in the books"
         return story
 
+    def callbacks(self, payment_id: str) -> list[str]:
+        """The events, in the gateway's words, of the callbacks that were taken in about a payment."""
+        asked = "SELECT event FROM callbacks WHERE payment_id = :id AND state = 'taken' ORDER BY received_at"
+        with reading(self.ledger_url) as books:
+            return [row.event for row in rows(books, asked, id=payment_id)]
+
     def problems(self) -> list[str]:
         """What is wrong with the books."""
         return verify(self.ledger_url).problems
@@ -251,7 +258,7 @@ def _word(line: Mapping[str, Any]) -> str:
 @contextmanager
 def _stripe() -> Iterator[Simulated]:
     with running_stripe(settle_after_s=SETTLE_AFTER_S) as running, door_to(running.url) as door:
-        running.control.deliver(secret=STRIPE_SECRET)
+        running.control.deliver(secrets=[STRIPE_SECRET])
 
         def moves() -> list[tuple[str, Move]]:
             return [
@@ -314,7 +321,7 @@ def _paypal(directory: Path) -> Iterator[Simulated]:
     with running_paypal(settle_after_s=SETTLE_AFTER_S) as running, door_to(running.url) as door:
         authority = directory / "paypal-authority.pem"
         authority.write_text(running.control.authority())
-        running.control.deliver(webhook_id="WH-OF-THE-STREET")
+        running.control.deliver(webhook_id="WH0FTHESTREET")
 
         def moves() -> list[tuple[str, Move]]:
             return [
@@ -336,8 +343,8 @@ def _paypal(directory: Path) -> Iterator[Simulated]:
                 "PAYMENTS_PAYPAL__BASE_URL": door.url,
                 "PAYMENTS_PAYPAL__CONNECT_TIMEOUT_S": "1",
                 "PAYMENTS_PAYPAL__READ_TIMEOUT_S": "2",
-                "PAYMENTS_PAYPAL__WEBHOOK_IDS": json.dumps(["WH-OF-THE-STREET"]),
-                "PAYMENTS_PAYPAL__WEBHOOK_CERT_HOSTS": json.dumps(["127.0.0.1"]),
+                "PAYMENTS_PAYPAL__WEBHOOK_IDS": json.dumps(["WH0FTHESTREET"]),
+                "PAYMENTS_PAYPAL__WEBHOOK_ORIGINS": json.dumps([door.url]),
                 "PAYMENTS_PAYPAL__WEBHOOK_CA_FILE": str(authority),
             },
         )

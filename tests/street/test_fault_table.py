@@ -7,7 +7,6 @@ The table is printed; docs/fault-table.md keeps one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +142,7 @@ CELLS = [
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Cell, str]]:
+def table(tmp_path_factory: pytest.TempPathFactory) -> dict[Cell, str]:
     directory = tmp_path_factory.mktemp("faults")
     with street(directory) as place:
         for cell in CELLS:
@@ -166,7 +165,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Cell, str]]
         result = {cell: cell.judged(place) for cell in CELLS}
         assert place.problems() == []
     print("\n" + as_markdown(result))
-    yield result
+    return result
 
 
 def _all_ended(cells: list[Cell], place: Street) -> bool:
