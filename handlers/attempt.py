@@ -80,7 +80,9 @@ def when_due(attempt: Attempt, policy: Policy, now: datetime) -> Step:
             return look_up(replace(lost, state=AttemptState.UNKNOWN), policy, now)
         case AttemptState.UNKNOWN if not policy.gateways[attempt.gateway].can_be_asked:
             if may_send_again(attempt, policy, now):
-                return send(attempt, policy, now)
+                again = send(attempt, policy, now)
+                # Here it is sent where elsewhere it is asked about: it counts as both.
+                return replace(again, attempt=replace(again.attempt, inquiries=attempt.inquiries + 1))
             return look_up(attempt, policy, now)
         case AttemptState.UNKNOWN | AttemptState.PENDING | AttemptState.ACTION_REQUIRED:
             return look_up(attempt, policy, now)
@@ -163,7 +165,10 @@ def _not_sent(attempt: Attempt, answer: NotSent, *, is_lookup: bool, policy: Pol
     if is_lookup:
         return Step(attempt=_later(attempt, policy, now))
     if attempt.doubtful:
-        # This call was not executed, but an earlier one may have been.
+        # This call was not executed, but an earlier one may have been. Where nobody can be asked, the repeat is what
+        # tells: one that never arrived has told nothing, and is not counted.
+        if answer.retryable and not policy.gateways[attempt.gateway].can_be_asked:
+            attempt = replace(attempt, tries=attempt.tries - 1)
         return Step(attempt=in_doubt(attempt, answer.detail, policy, now))
     if answer.retryable and attempt.tries <= len(policy.retry_delays):
         delay = stretched(policy.retry_delays, attempt.tries - 1, seed=attempt.attempt_id)

@@ -128,9 +128,11 @@ class Cell:
         if ending == "failed":
             assert not moved, f"{self}: called failed, and it was executed"
         attempt = next(a for a in on.story(self.payment_id).attempts if a.attempt_id == self.attempt_id)
-        if attempt.state is AttemptState.SUCCEEDED and attempt.tries > 1:
-            return f"{ending}, sent again"
-        return f"{ending}, looked up" if attempt.inquiries and ending == "came through" else str(ending)
+        if attempt.state is not AttemptState.SUCCEEDED:
+            return str(ending)
+        if attempt.tries > 1:
+            return f"{ending}: sent again"
+        return f"{ending}: looked up" if attempt.inquiries else f"{ending}: told by its callback"
 
 
 CELLS = [
@@ -144,7 +146,8 @@ CELLS = [
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> dict[Cell, str]:
     directory = tmp_path_factory.mktemp("faults")
-    with street(directory) as place:
+    # One fault at a time is what the table is about: with all of them at once the circuits would open.
+    with street(directory, PAYMENTS_WORKER__BREAKER_FAILURES="1000") as place:
         for cell in CELLS:
             cell.prepare(place)
         eventually(lambda: all(c.is_prepared(place) for c in CELLS), within_s=90, what="all is prepared")
@@ -186,7 +189,7 @@ def as_markdown(table: dict[Cell, str]) -> str:
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.payment_id)
 def test_whatever_goes_wrong_with_the_call_it_ends_in_the_truth(cell: Cell, table: dict[Cell, str]) -> None:
-    assert table[cell].split(",")[0] in ("came through", "failed", "a person")
+    assert table[cell].split(":")[0] in ("came through", "failed", "a person")
 
 
 def test_the_table_that_the_docs_keep_has_the_same_rows_and_columns(table: dict[Cell, str]) -> None:
