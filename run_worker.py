@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,7 @@ from gateways.sandbox import SandboxGateway
 from handlers.decision import Policy
 from ledger.ledger import Ledger, LedgerDown, NotMigrated
 from ops.logs import configure_logs
-from ops.settings import AdyenSettings, PaypalSettings, Settings, SettingsError, read_settings, seconds
+from ops.settings import Settings, SettingsError, read_settings, seconds
 
 log = structlog.get_logger()
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -151,7 +152,7 @@ def run(settings: Settings) -> None:
 def open_gateways(settings: Settings) -> dict[str, Gateway]:
     """Make the gateways that the settings name."""
     gateways: dict[str, Gateway] = {}
-    sandbox, stripe = settings.sandbox, settings.stripe
+    sandbox = settings.sandbox
     if settings.serves_sandbox:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         gateways["sandbox"] = SandboxGateway(
@@ -160,23 +161,11 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
             slow_s=sandbox.slow_s,
             settle_delay=timedelta(seconds=sandbox.settle_s),
         )
-    if stripe is not None:
-        from gateways.stripe import StripeGateway  # a large SDK: only who uses it pays for it
-
+    for name, block in settings.gateway_blocks.items():
         try:
-            gateways["stripe"] = StripeGateway(
-                api_key=stripe.api_key.get_secret_value(),
-                base_url=stripe.base_url,
-                connect_timeout_s=stripe.connect_timeout_s,
-                read_timeout_s=stripe.read_timeout_s,
-                max_connections=stripe.max_connections,
-            )
+            gateways[name] = block.open_gateway()
         except ValueError as error:
             raise SettingsError(str(error)) from error
-    if settings.adyen is not None:
-        gateways["adyen"] = open_adyen(settings.adyen)
-    if settings.paypal is not None:
-        gateways["paypal"] = open_paypal(settings.paypal)
     if settings.default_gateway not in gateways:
         raise SettingsError(
             f"PAYMENTS_DEFAULT_GATEWAY is {settings.default_gateway}, which is not set up; "
@@ -189,47 +178,9 @@ def open_gateways(settings: Settings) -> dict[str, Gateway]:
 
 
 def open_readers(gateways: Iterable[str]) -> dict[str, Reader]:
-    """Take those that read the callbacks of the gateways there are."""
-    readers: dict[str, Reader] = {}
-    for name in gateways:
-        if name != "sandbox":  # it tells us nothing unasked
-            readers[name] = import_module(f"gateways.{name}_webhooks").read
-    return readers
-
-
-def open_adyen(adyen: AdyenSettings) -> Gateway:
-    """Make the gateway to Adyen."""
-    from gateways.adyen import AdyenGateway  # as Stripe's: only who uses the SDK pays for it
-
-    try:
-        return AdyenGateway(
-            api_key=adyen.api_key.get_secret_value(),
-            merchant_account=adyen.merchant_account,
-            base_url=adyen.base_url,
-            live_endpoint_prefix=adyen.live_endpoint_prefix,
-            connect_timeout_s=adyen.connect_timeout_s,
-            read_timeout_s=adyen.read_timeout_s,
-            max_connections=adyen.max_connections,
-        )
-    except ValueError as error:
-        raise SettingsError(f"PAYMENTS_ADYEN: {error}") from error
-
-
-def open_paypal(paypal: PaypalSettings) -> Gateway:
-    """Make the gateway to PayPal."""
-    from gateways.paypal import PaypalGateway  # only who uses it pays for its HTTP client
-
-    try:
-        return PaypalGateway(
-            client_id=paypal.client_id,
-            client_secret=paypal.client_secret.get_secret_value(),
-            base_url=paypal.base_url,
-            connect_timeout_s=paypal.connect_timeout_s,
-            read_timeout_s=paypal.read_timeout_s,
-            max_connections=paypal.max_connections,
-        )
-    except ValueError as error:
-        raise SettingsError(f"PAYMENTS_PAYPAL: {error}") from error
+    """Take those that read the callbacks of the gateways there are; some gateways tell nothing unasked."""
+    modules = {name: f"gateways.{name}_webhooks" for name in gateways}
+    return {name: import_module(module).read for name, module in modules.items() if find_spec(module)}
 
 
 def open_bus(settings: Settings, *, queues: Sequence[str], declares: bool = True) -> KombuBus:

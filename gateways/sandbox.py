@@ -154,6 +154,7 @@ class SandboxGateway:
             call_time_limit=timedelta(seconds=latency_s + slow_s + 5),
             partial_capture=True,
             multiple_capture=True,
+            refunds_by_capture=True,
         )
 
     @property
@@ -220,7 +221,7 @@ class SandboxGateway:
         return await self._after_delay(self._follow_up(call, word=word))
 
     async def lookup(self, request: LookupRequest) -> Outcome | Absent:
-        """Tell the truth from the record, at once and consistently."""
+        """Tell the truth from the record, at once and consistently: a hold that was let go is gone."""
         entry = self._record.find(request.attempt_id)
         answer = Absent(detail="never executed") if entry is None else self._state(entry)
         if self._latency_s:
@@ -330,8 +331,16 @@ class SandboxGateway:
     def _state(self, entry: Entry) -> Outcome | Absent:
         if entry.truth == "absent":
             return Absent(detail="never executed")
-        if entry.told == "pending" and self._now().timestamp() < entry.settles_at:
+        now = self._now().timestamp()
+        if entry.told == "pending" and now < entry.settles_at:
             return Pending(reference=entry.reference)
+        if entry.operation == Operation.AUTHORIZE and self._record.is_let_go(entry.reference, now):
+            return Declined(
+                reason=DeclineReason.CANCELED,
+                firmness=Firmness.HARD,
+                code="voided",
+                reference=entry.reference,
+            )
         return _truth(entry)
 
     async def _after_delay(self, outcome: Outcome, *, slow: bool = False) -> Outcome:

@@ -208,6 +208,15 @@ class SandboxRecord:
         ).fetchone()
         return Balance(captured=captured, refunded=refunded, released=bool(released))
 
+    def is_let_go(self, reference: str, now: float) -> bool:
+        """Whether a hold was voided by now, and none of it was taken."""
+        operations = self._db.execute(
+            "SELECT operation FROM operation WHERE parent = ? AND truth = 'approved'"
+            " AND operation IN ('void', 'capture') AND settles_at <= ?",
+            (reference, now),
+        )
+        return {operation for (operation,) in operations} == {"void"}
+
     def first_knock(self, payment_id: str) -> bool:
         """Whether this is the first call ever for a payment that is turned away once."""
         sql = "INSERT INTO turned_away VALUES (?) ON CONFLICT DO NOTHING"

@@ -112,6 +112,8 @@ def _timer_due(known: Known, timer: TimerDue, policy: Policy, now: datetime) -> 
         return STALE
     if refund.status is RefundStatus.REVERSED:
         return send_again(known, refund, policy, now)
+    if refund.status is not RefundStatus.REQUESTED:
+        return STALE
     return consider(known, refund, policy, now)
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,11 +20,11 @@ from consumers.breaker import LONGEST_PAUSE_S
 from handlers.routing import Rule
 from messages.commands import GatewayName
 from messages.money import MAX_MINOR, Currency
+from ops.gateway_settings import AdyenSettings, Block, GatewayBlock, PaypalSettings, Seconds, StripeSettings
 
 OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR")
 """Variables beginning with PAYMENTS_ that are no settings of the service itself."""
 
-Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 Delays = Annotated[tuple[Seconds, ...], Field(min_length=1)]
 
 
@@ -32,51 +32,7 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the text is one sentence for each, with its name."""
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StripeSettings(_Block):
-    """Stripe. Without a key the gateway is not served."""
-
-    api_key: SecretStr
-    base_url: str | None = Field(default=None, description="Only to reach a simulator.")
-    connect_timeout_s: Seconds = 3.0
-    read_timeout_s: Seconds = 20.0
-    max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
-    webhook_secrets: tuple[SecretStr, ...] = ()
-
-
-class AdyenSettings(_Block):
-    """Adyen. Without a key the gateway is not served; without a live prefix it is Adyen's test platform."""
-
-    api_key: SecretStr
-    merchant_account: Annotated[str, Field(min_length=1)]
-    base_url: str | None = Field(default=None, description="Only to reach a simulator.")
-    live_endpoint_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = None
-    connect_timeout_s: Seconds = 3.0
-    read_timeout_s: Seconds = 20.0
-    max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
-    hmac_keys: tuple[SecretStr, ...] = ()
-    webhook_username: str = ""
-    webhook_passwords: tuple[SecretStr, ...] = ()
-
-
-class PaypalSettings(_Block):
-    """PayPal. Without credentials the gateway is not served."""
-
-    client_id: Annotated[str, Field(min_length=1)]
-    client_secret: SecretStr
-    base_url: str | None = Field(default=None, description="Only to reach PayPal's sandbox, or a simulator.")
-    connect_timeout_s: Seconds = 3.0
-    read_timeout_s: Seconds = 20.0
-    max_connections: Annotated[int, Field(gt=0, le=5000)] = 200
-    webhook_ids: tuple[str, ...] = ()
-    webhook_origins: tuple[str, ...] = ()
-    webhook_ca_file: Path | None = None
-
-
-class SandboxSettings(_Block):
+class SandboxSettings(Block):
     """The gateway without a network, for trying the service and for tests."""
 
     enabled: bool | None = Field(
@@ -88,7 +44,7 @@ class SandboxSettings(_Block):
     settle_s: Annotated[float, Field(ge=0, le=3600)] = 3.0
 
 
-class RouteSettings(_Block):
+class RouteSettings(Block):
     """Which payments go to which gateways: one table for each rule, the first that matches decides."""
 
     gateways: dict[GatewayName, Annotated[int, Field(ge=0, le=1_000_000)]]
@@ -119,7 +75,7 @@ class RouteSettings(_Block):
         )
 
 
-class BrokerSettings(_Block):
+class BrokerSettings(Block):
     """How the bus is used."""
 
     prefetch: Annotated[int, Field(gt=0, le=10_000)] = 1000
@@ -143,7 +99,7 @@ class BrokerSettings(_Block):
         )
 
 
-class WorkerSettings(_Block):
+class WorkerSettings(Block):
     """Bounds and patience of the worker."""
 
     turn: Annotated[int, Field(gt=0, le=5000)] = 500
@@ -170,7 +126,7 @@ class WorkerSettings(_Block):
     breaker_pause_s: Annotated[float, Field(gt=0, le=LONGEST_PAUSE_S)] = 5.0
 
 
-class LogSettings(_Block):
+class LogSettings(Block):
     """What the log looks like."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -207,6 +163,12 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def gateway_blocks(self) -> dict[str, GatewayBlock]:
+        """The gateways that are set up, by name. The sandbox is not among them: it needs no account."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: block for name, block in fields.items() if isinstance(block, GatewayBlock)}
 
     @property
     def serves_sandbox(self) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateways.notice import Verifier
-from ops.settings import AdyenSettings, PaypalSettings, Settings, SettingsError, StripeSettings
+from ops.gateway_settings import AdyenSettings, PaypalSettings, StripeSettings
+from ops.settings import Settings, SettingsError
 
 
 def open_verifiers(settings: Settings) -> dict[str, Verifier]:

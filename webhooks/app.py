@@ -21,7 +21,8 @@ import asyncio
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import structlog
@@ -79,6 +80,9 @@ class Ingestor:
         except TimeoutError:
             counts["too_slow"] += 1
             return _plain("too slow", 408)
+        except ClientDisconnect:
+            counts["gone"] += 1
+            return _plain("", 400)
         now = self._now()
         try:
             await verifier.verify(headers=dict(request.headers), body=body, now=now)
@@ -99,6 +103,11 @@ class Ingestor:
             {"broker": "up" if is_up else "away", "callbacks": {g: dict(c) for g, c in self._counts.items()}},
             200 if is_up else 503,
         )
+
+    async def close(self) -> None:
+        """Let the verifiers' connections go."""
+        for verifier in self._verifiers.values():
+            await verifier.close()
 
     async def _published(self, gateway: str, body: bytes, headers: Mapping[str, str], now: datetime) -> bool:
         message = callback_message(gateway, body, headers, now)
@@ -136,17 +145,21 @@ def callback_message(gateway: str, body: bytes, headers: Mapping[str, str], now:
 
 def webhooks_app(ingestor: Ingestor) -> Starlette:
     """The two paths."""
-    return Starlette(
+
+    @asynccontextmanager
+    async def until_the_end(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await ingestor.close()
+
+    app = Starlette(
         routes=[
             Route("/webhooks/{gateway}", ingestor.take, methods=["POST"]),
             Route("/health", ingestor.health, methods=["GET"]),
         ],
-        exception_handlers={ClientDisconnect: _gone},
+        lifespan=until_the_end,
     )
-
-
-async def _gone(_request: Request, _error: Exception) -> Response:
-    return _plain("", 400)
+    app.router.redirect_slashes = False  # a redirected POST would lose its body at some gateways
+    return app
 
 
 async def _body(request: Request) -> bytes:

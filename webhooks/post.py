@@ -82,6 +82,9 @@ class Post:
                 self._lose(error)
                 if self._is_closing:
                     return
+            except Exception as error:  # a thread that died in silence would leave every caller waiting
+                log.exception("post_failed")
+                self._lose(error)
         self._bus.close()
 
     def _turn(self) -> None:

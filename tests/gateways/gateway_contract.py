@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, assert_never
 
@@ -29,8 +30,15 @@ from gateways.protocol import (
     Unknown,
     VoidRequest,
 )
-from messages.ids import PaymentId, RefundId, payment_attempt_id, refund_attempt_id
-from messages.money import Money
+from messages.ids import (
+    CaptureId,
+    PaymentId,
+    RefundId,
+    capture_attempt_id,
+    payment_attempt_id,
+    refund_attempt_id,
+)
+from messages.money import EXPONENTS, Money
 
 T = TypeVar("T")
 
@@ -47,6 +55,18 @@ Case = Literal[
 ]
 
 TEN_EUROS = Money(1000, "EUR")
+OTHER_AMOUNTS = [
+    Money(500, "JPY"),
+    Money(700, "CLP"),
+    Money(700, "ISK"),
+    Money(70_000, "UGX"),
+    Money(123_000, "HUF"),
+    Money(70_000, "TWD"),
+    Money(120_000, "MGA"),
+    Money(1_200_000, "IDR"),
+    Money(1230, "KWD"),
+]
+"""Amounts in the currencies that gateways write in digits of their own, or in none, or in three."""
 _numbers = count(1)
 
 
@@ -84,6 +104,10 @@ class Stage(Protocol):
 
     def effects(self, payment_id: PaymentId) -> list[Effect]:
         """What was done to the payment's money, oldest first, from the gateway's own books."""
+        ...
+
+    def now(self) -> datetime:
+        """What time it is at the gateway."""
         ...
 
 
@@ -172,15 +196,17 @@ def look_after(
     )
 
 
-def capture_of(paid: Paid, amount: Money = TEN_EUROS) -> CaptureRequest:
-    """A final capture of a held payment."""
+def capture_of(
+    paid: Paid, amount: Money = TEN_EUROS, *, number: int = 1, final: bool = True
+) -> CaptureRequest:
+    """A capture of a held payment."""
     payment_id = paid.request.payment_id
     return CaptureRequest(
-        attempt_id=payment_attempt_id(payment_id, 2),
+        attempt_id=capture_attempt_id(CaptureId(f"cap_{payment_id}_{number}"), 1),
         payment_id=payment_id,
         authorization_reference=paid.reference,
         amount=amount,
-        final=True,
+        final=final,
     )
 
 
@@ -209,6 +235,12 @@ def refund_of(
         reason="requested_by_customer",
         metadata=metadata or {},
     )
+
+
+def captures(stage: Stage, paid: Paid) -> list[Money]:
+    """What was really taken of a hold, oldest first."""
+    effects = stage.effects(paid.request.payment_id)
+    return [effect.amount for effect in effects if effect.operation is Operation.CAPTURE]
 
 
 Modification = CaptureRequest | VoidRequest | RefundRequest
@@ -247,6 +279,17 @@ class GatewayContract:
             case _:
                 assert_never(asked)
 
+    # --- what is declared ------------------------------------------------------------------------------
+
+    def test_what_is_declared_fits_together(self, stage: Stage) -> None:
+        declared = stage.gateway.capabilities
+
+        assert stage.gateway.name == stage.gateway.name.lower()
+        assert "EUR" in declared.currencies
+        assert declared.currencies <= EXPONENTS.keys()
+        assert timedelta() < declared.call_time_limit < declared.replay_window
+        assert declared.partial_capture or not declared.multiple_capture
+
     # --- payments --------------------------------------------------------------------------------------
 
     def test_an_approved_sale_takes_what_was_asked(self, stage: Stage) -> None:
@@ -257,12 +300,25 @@ class GatewayContract:
         assert stage.effects(paid.request.payment_id) == [Effect(Operation.SALE, TEN_EUROS)]
         assert self.find(stage, paid) == paid.outcome
 
-    @pytest.mark.parametrize("amount", [Money(500, "JPY"), Money(1230, "KWD"), Money(7, "ISK")])
-    def test_the_amount_comes_back_in_our_units(self, stage: Stage, amount: Money) -> None:
-        paid = pay(stage, asked(stage.card("approved"), amount=amount))
+    def test_the_amount_comes_back_in_our_units(self, stage: Stage) -> None:
+        taken = stage.gateway.capabilities.currencies
+        amounts = [amount for amount in OTHER_AMOUNTS if amount.currency in taken]
+        assert amounts, "a gateway that takes none of them needs an amount of its own here"
+        for amount in amounts:
+            paid = pay(stage, asked(stage.card("approved"), amount=amount))
 
-        assert isinstance(paid.outcome, Approved)
-        assert paid.outcome.amount == amount
+            assert isinstance(paid.outcome, Approved)
+            assert paid.outcome.amount == amount
+            assert stage.effects(paid.request.payment_id) == [Effect(Operation.SALE, amount)]
+
+    def test_a_currency_that_is_not_taken_is_never_sent(self, stage: Stage) -> None:
+        for currency in sorted(EXPONENTS.keys() - stage.gateway.capabilities.currencies):
+            request = asked(stage.card("approved"), amount=Money(1000, currency))
+            paid = pay(stage, request)
+
+            assert isinstance(paid.outcome, NotSent)
+            assert not paid.outcome.retryable
+            assert stage.effects(request.payment_id) == []
 
     @pytest.mark.parametrize(
         ("case", "reason", "firmness"),
@@ -400,10 +456,7 @@ class GatewayContract:
         assert taken.amount == TEN_EUROS
         assert again == taken
         assert self.find(stage, capture) == taken
-        effects = stage.effects(paid.request.payment_id)
-        assert [e for e in effects if e.operation is Operation.CAPTURE] == [
-            Effect(Operation.CAPTURE, TEN_EUROS)
-        ]
+        assert captures(stage, paid) == [TEN_EUROS]
 
     def test_part_of_a_hold_can_be_taken(self, stage: Stage) -> None:
         paid = pay(stage, asked(stage.card("approved"), capture=False))
@@ -418,13 +471,62 @@ class GatewayContract:
 
         assert isinstance(self.find(stage, capture_of(paid)), self.of_no_trace)
 
+    def test_after_a_final_capture_nothing_more_is_taken(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+        self.carry_out(stage, capture_of(paid, Money(400, "EUR")))
+
+        second = self.carry_out(stage, capture_of(paid, Money(100, "EUR"), number=2))
+
+        assert isinstance(second, Declined)
+        assert captures(stage, paid) == [Money(400, "EUR")]
+
+    def test_a_hold_is_taken_in_several_parts_only_where_that_is_declared(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+
+        first = self.carry_out(stage, capture_of(paid, Money(400, "EUR"), final=False))
+
+        if not stage.gateway.capabilities.multiple_capture:
+            assert isinstance(first, NotSent)
+            assert not first.retryable
+            assert captures(stage, paid) == []
+            return
+        second = self.carry_out(stage, capture_of(paid, Money(500, "EUR"), number=2))
+        assert isinstance(first, Approved)
+        assert isinstance(second, Approved)
+        assert first.reference != second.reference
+        assert captures(stage, paid) == [Money(400, "EUR"), Money(500, "EUR")]
+
+    def test_a_refund_beyond_its_capture_goes_only_where_it_may(self, stage: Stage) -> None:
+        if not stage.gateway.capabilities.multiple_capture:
+            pytest.skip("a hold is captured once here, so a refund cannot go beyond its capture")
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+        first = self.carry_out(stage, capture_of(paid, Money(400, "EUR"), final=False))
+        self.carry_out(stage, capture_of(paid, Money(600, "EUR"), number=2))
+        captured = Paid(request=paid.request, outcome=first, opened=paid.opened)
+
+        given = self.carry_out(stage, refund_of(captured, Money(500, "EUR")))
+
+        by_capture = stage.gateway.capabilities.refunds_by_capture
+        assert isinstance(given, Declined if by_capture else Approved)
+
+    def test_until_when_a_hold_lasts_is_told_in_utc_if_at_all(self, stage: Stage) -> None:
+        held = pay(stage, asked(stage.card("approved"), capture=False))
+        sold = pay(stage, asked(stage.card("approved")))
+
+        assert isinstance(held.outcome, Approved)
+        if (ends := held.outcome.capture_before) is not None:
+            assert ends.utcoffset() == timedelta()
+            assert stage.now() < ends
+        assert isinstance(sold.outcome, Approved)
+        assert sold.outcome.capture_before is None
+
     def test_more_than_the_hold_is_never_taken(self, stage: Stage) -> None:
         paid = pay(stage, asked(stage.card("approved"), capture=False))
 
         taken = self.carry_out(stage, capture_of(paid, Money(1001, "EUR")))
 
         assert isinstance(taken, Declined)
-        assert Operation.CAPTURE not in [e.operation for e in stage.effects(paid.request.payment_id)]
+        assert captures(stage, paid) == []
 
     def test_a_hold_can_be_let_go_and_then_not_taken(self, stage: Stage) -> None:
         paid = pay(stage, asked(stage.card("approved"), capture=False))
@@ -439,6 +541,7 @@ class GatewayContract:
         assert again == voided
         assert self.find(stage, void) == voided
         assert isinstance(taken, Declined)
+        assert captures(stage, paid) == []
 
     def test_money_that_was_taken_cannot_be_voided(self, stage: Stage) -> None:
         paid = pay(stage, asked(stage.card("approved")))
@@ -455,6 +558,34 @@ class GatewayContract:
         second = self.carry_out(stage, void_of(paid, paid.reference, number=4))
 
         assert isinstance(second, Declined)
+
+    # --- looked at again, long after ---------------------------------------------------------------------
+
+    def test_a_hold_that_was_let_go_is_found_gone(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+        self.carry_out(stage, void_of(paid, paid.reference))
+
+        found = self.find(stage, paid)
+
+        assert isinstance(found, Declined)
+        assert found.reason in {DeclineReason.CANCELED, DeclineReason.EXPIRED}
+
+    @pytest.mark.parametrize("amount", [TEN_EUROS, Money(400, "EUR")])
+    def test_a_hold_that_was_taken_is_found_as_it_was_held(self, stage: Stage, amount: Money) -> None:
+        paid = pay(stage, asked(stage.card("approved"), capture=False))
+        self.carry_out(stage, capture_of(paid, amount))
+
+        found = self.find(stage, paid)
+
+        assert isinstance(found, Approved)
+        assert found.reference == paid.reference
+        assert found.amount == TEN_EUROS
+
+    def test_a_sale_that_was_refunded_is_found_as_it_was_made(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
+        self.carry_out(stage, refund_of(paid))
+
+        assert self.find(stage, paid) == paid.outcome
 
     # --- refunds ---------------------------------------------------------------------------------------
 
@@ -531,13 +662,19 @@ class GatewayContract:
 
     # --- secrets ---------------------------------------------------------------------------------------
 
-    def test_no_token_or_secret_is_shown(self, stage: Stage) -> None:
-        approved = pay(stage, asked(stage.card("approved")))
-        waiting = pay(stage, asked(stage.card("requires_action")))
-        assert isinstance(waiting.outcome, ActionRequired)
+    def test_no_token_is_shown(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("approved")))
 
-        for paid in (approved, waiting):
-            shown = repr((paid.request, paid.outcome, self.find(stage, paid), stage.gateway))
-            assert paid.request.token not in shown
-        if secret := waiting.outcome.action.client_secret:
-            assert secret not in repr(waiting.outcome)
+        shown = repr((paid.request, paid.outcome, self.find(stage, paid), stage.gateway))
+
+        assert paid.request.token not in shown
+
+    def test_no_secret_of_a_waiting_payment_is_shown(self, stage: Stage) -> None:
+        paid = pay(stage, asked(stage.card("requires_action")))
+        assert isinstance(paid.outcome, ActionRequired)
+
+        shown = repr((paid.request, paid.outcome, self.find(stage, paid)))
+
+        assert paid.request.token not in shown
+        if secret := paid.outcome.action.client_secret:
+            assert secret not in shown

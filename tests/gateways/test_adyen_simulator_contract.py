@@ -28,7 +28,6 @@ from gateways.protocol import (
     ActionRequired,
     Approved,
     AuthorizeRequest,
-    CaptureRequest,
     Declined,
     DeclineReason,
     Firmness,
@@ -41,7 +40,7 @@ from gateways.protocol import (
     Unknown,
     VoidRequest,
 )
-from messages.ids import AttemptId, CaptureId, PaymentId, capture_attempt_id, payment_attempt_id
+from messages.ids import AttemptId, PaymentId, payment_attempt_id
 from messages.money import Money
 from simulators.adyen.modifications import ByHand, Failure
 from simulators.adyen.webhooks import Endpoint
@@ -185,16 +184,12 @@ class AdyenStage:
                 return notice.says
         return None
 
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._control.now(), UTC)
+
     def close(self) -> None:
         self.run(self.gateway.close())
         self._runner.close()
-
-
-def _named(request: Modification) -> Modification:
-    """As the service names it: a capture by its own id, or its webhook could not be told from one by hand."""
-    if not isinstance(request, CaptureRequest):
-        return request
-    return replace(request, attempt_id=capture_attempt_id(CaptureId(f"cap_{request.payment_id}"), 1))
 
 
 def adyen_at(
@@ -231,7 +226,6 @@ class TestAdyenKeepsTheContract(GatewayContract):
 
     def carry_out(self, stage: Stage, request: Modification) -> Outcome:
         assert isinstance(stage, AdyenStage)
-        request = _named(request)
         said = super().carry_out(stage, request)
         if not isinstance(said, Pending):
             return said
@@ -245,8 +239,6 @@ class TestAdyenKeepsTheContract(GatewayContract):
 
     def find(self, stage: Stage, asked: Paid | Modification) -> Outcome | Absent:
         assert isinstance(stage, AdyenStage)
-        if not isinstance(asked, Paid):
-            asked = _named(asked)
         said = super().find(stage, asked)
         assert isinstance(said, Unknown), "Adyen cannot be asked, so the adapter must not seem to know"
         if isinstance(asked, RefundRequest):
@@ -334,7 +326,7 @@ def test_a_modification_in_doubt_is_made_once_when_it_is_repeated(
 ) -> None:
     paid = pay(stage, asked("sim_authorised", capture=path == "refunds"))
     requests: dict[str, Modification] = {
-        "captures": _named(capture_of(paid)),
+        "captures": capture_of(paid),
         "cancels": void_of(paid, paid.reference),
         "refunds": refund_of(paid),
     }
@@ -618,7 +610,7 @@ def test_a_capture_that_fails_later_is_told_of_by_its_name(
 ) -> None:
     contract = TestAdyenKeepsTheContract()
     held = pay(stage, asked("sim_authorised", capture=False))
-    capture = _named(capture_of(held))
+    capture = capture_of(held)
     taken = contract.carry_out(stage, capture)
     assert isinstance(taken, Approved)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -35,7 +36,6 @@ from tests.gateways.gateway_contract import (
     Case,
     Effect,
     GatewayContract,
-    Stage,
     asked,
     capture_of,
     look,
@@ -127,6 +127,9 @@ class PaypalStage:
             if line["order_custom_id"].startswith(f"{payment_id}.")
         ]
 
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.control.now(), UTC)
+
     def close(self) -> None:
         self.run(self.gateway.close())
         self._runner.close()
@@ -155,11 +158,7 @@ def stage(simulator: RunningPaypal) -> Iterator[PaypalStage]:
 
 
 class TestPaypalKeepsTheContract(GatewayContract):
-    """The PayPal adapter against the contract every adapter keeps, in the currencies PayPal takes."""
-
-    @pytest.mark.parametrize("amount", [Money(500, "JPY"), Money(123_000, "HUF"), Money(700, "TWD")])
-    def test_the_amount_comes_back_in_our_units(self, stage: Stage, amount: Money) -> None:
-        super().test_the_amount_comes_back_in_our_units(stage, amount)
+    """The PayPal adapter against the contract every adapter keeps."""
 
 
 def test_every_call_was_held_against_paypals_own_files(

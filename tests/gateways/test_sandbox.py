@@ -102,6 +102,9 @@ class SandboxStage:
         assert all(execution.times_executed == 1 for execution in done)
         return [Effect(execution.operation, execution.amount) for execution in done]
 
+    def now(self) -> datetime:
+        return self.clock()
+
     def close(self) -> None:
         self.run(self.gateway.close())
         self.record.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -108,6 +109,9 @@ class StripeStage:
             for line in self._control.record()
             if line["metadata"].get("payment_id") == payment_id
         ]
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._control.now(), UTC)
 
     def close(self) -> None:
         self.run(self.gateway.close())

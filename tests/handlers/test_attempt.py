@@ -287,15 +287,15 @@ def test_row(row: Row) -> None:
     assert step.attempt.attempt_id == row.start.attempt_id, "the key stays the same"
 
 
-def test_every_state_but_canceled_is_reached_by_a_row() -> None:
-    assert {row.to for row in ROWS} == set(AttemptState) - {CANCELED}
+def test_every_state_is_reached_by_a_row_but_those_that_others_decide_on() -> None:
+    assert {row.to for row in ROWS} == set(AttemptState) - {CANCELED, REVERSED}
 
 
 @pytest.mark.parametrize("state", sorted(set(AttemptState) - OPEN_ATTEMPT))
-def test_what_is_over_does_nothing_when_due(state: AttemptState) -> None:
-    attempt = in_state(state)
+def test_what_is_over_is_asked_about_again_when_due_and_stays_as_it_is(state: AttemptState) -> None:
+    step = when_due(in_state(state), a_policy(), NOON)
 
-    assert when_due(attempt, a_policy(), NOON) == Step(attempt=attempt)
+    assert (step.attempt.state, step.ask) == (state, "lookup")
 
 
 # --- sending ---

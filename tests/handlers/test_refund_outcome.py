@@ -289,7 +289,7 @@ def test_every_row_of_the_table_is_walked_or_named_as_not_reached() -> None:
 
 
 def test_every_state_of_the_refund_is_reached_by_a_row() -> None:
-    assert {row.to for row in ROWS} == set(RefundStatus)
+    assert {row.to for row in ROWS} == set(RefundStatus) - {RefundStatus.REVERSED}  # late truth's
 
 
 # --- what the events say ---

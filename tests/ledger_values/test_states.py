@@ -53,7 +53,13 @@ def test_what_may_still_be_refunded(amounts: dict[str, int], refundable: int) ->
 
 
 def test_an_attempt_is_open_until_its_end_is_known() -> None:
-    over = {AttemptState.SUCCEEDED, AttemptState.DECLINED, AttemptState.FAILED, AttemptState.CANCELED}
+    over = {
+        AttemptState.SUCCEEDED,
+        AttemptState.REVERSED,
+        AttemptState.DECLINED,
+        AttemptState.FAILED,
+        AttemptState.CANCELED,
+    }
 
     assert set(AttemptState) - OPEN_ATTEMPT == over
     for state in AttemptState:
@@ -67,7 +73,10 @@ def test_an_order_may_be_paid_again_only_after_an_end_without_money() -> None:
         PaymentStatus.PENDING,
         PaymentStatus.IN_DOUBT,
         PaymentStatus.AUTHORIZED,
+        PaymentStatus.CAPTURING,
+        PaymentStatus.PARTIALLY_CAPTURED,
         PaymentStatus.CAPTURED,
+        PaymentStatus.VOIDING,
     }
 
     assert set(PaymentStatus) - OVER_WITHOUT_MONEY == still_taken

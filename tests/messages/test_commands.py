@@ -37,7 +37,13 @@ def test_every_command_of_the_union_has_its_wire_name() -> None:
 def test_every_command_says_where_it_goes() -> None:
     places = {(command.exchange, command.routing_key) for command in COMMANDS.values()}
 
-    assert places == {("payments.commands", "payment.requested"), ("payments.commands", "refund.requested")}
+    assert places == {
+        ("payments.commands", "payment.requested"),
+        ("payments.commands", "payment.capture_requested"),
+        ("payments.commands", "payment.void_requested"),
+        ("payments.commands", "payment.action_completed"),
+        ("payments.commands", "refund.requested"),
+    }
 
 
 def test_a_payment_with_every_field_is_taken() -> None:

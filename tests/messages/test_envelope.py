@@ -354,6 +354,12 @@ def test_times_are_written_in_utc_with_fractions() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_schema_we_name_is_the_schema_we_take(name: str) -> None:
-    data = payment_data() if name == "PaymentRequested" else refund_data()
+    data = {
+        "PaymentRequested": payment_data(),
+        "CaptureRequested": {"capture_id": "cap_1", "payment_id": "pay_1"},
+        "VoidRequested": {"payment_id": "pay_1"},
+        "PaymentActionCompleted": {"payment_id": "pay_1"},
+        "RefundRequested": refund_data(),
+    }[name]
 
     assert read_binary(data, type=name, dataschema=data_schema(name)).type == name

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gateways.protocol import DeclineReason
 from messages import events
 from messages.events import EVENTS, Event, FailureReason, PaymentEvent, RefundEvent, RejectionReason
-from messages.ids import PaymentId, RefundId
+from messages.ids import CaptureId, PaymentId, RefundId
 from tests.builders import NOON, PRICE, eur
 
 PAYMENT: dict[str, Any] = {
@@ -44,6 +44,20 @@ EXAMPLES: list[Event] = [
     events.PaymentInDoubt(**PAYMENT, message="lost"),
     events.PaymentVoided(**PAYMENT),
     events.PaymentExpired(**PAYMENT),
+    events.PaymentExpiring(**PAYMENT, capture_before=NOON),
+    events.PaymentReleased(**PAYMENT),
+    events.PaymentReversed(**PAYMENT, captured=eur(0)),
+    events.PaymentCaptureFailed(
+        **PAYMENT,
+        capture_id=CaptureId("cap_1"),
+        category="rejected",
+        reason=FailureReason.NOTHING_HELD,
+        message="nothing is held",
+    ),
+    events.PaymentVoidFailed(
+        **PAYMENT, category="rejected", reason=FailureReason.NOTHING_HELD, message="nothing is held"
+    ),
+    events.RefundReversed(**REFUND, sent_again_at=NOON),
     events.RefundProcessed(**REFUND, refunded=PRICE, refundable=eur(0)),
     events.RefundPending(**REFUND, in_doubt=True),
     events.RefundFailed(
