@@ -10,6 +10,7 @@ from typing import Any
 Body = dict[str, Any]
 
 PAYMENT_ID = "pay_01JD5RZ3"
+CAPTURE_ID = "cap_01JD5S01"
 REFUND_ID = "ref_01JD5S07"
 COMMAND_ID = "cmd_01JD5RZ1"
 REJECTION_ID = "rej_5f0c21d9a8e74b60b1f4c37d2e9a0b18"
@@ -34,7 +35,8 @@ COMMAND_EXAMPLES: dict[str, list[Body]] = {
             "payment_id": "pay_01JD5RZ4",
             "order_id": "1002",
             "amount": {"minor": 5400, "currency": "JPY"},
-            "payment_method": {"token": "pm_card_visa"},
+            "payment_method": {"token": "pm_card_visa", "kind": "card"},
+            "alternatives": [{"gateway": "adyen", "token": "M469509594859802"}],
             "customer_id": "cus_42",
             "capture": "manual",
             "initiator": "customer",
@@ -52,6 +54,23 @@ COMMAND_EXAMPLES: dict[str, list[Body]] = {
             "metadata": {"basket": "b-77"},
         },
     ],
+    "CaptureRequested": [
+        {"capture_id": CAPTURE_ID, "payment_id": PAYMENT_ID},
+        {
+            "capture_id": "cap_01JD5S02",
+            "payment_id": PAYMENT_ID,
+            "amount": _eur(1000),
+            "final": False,
+        },
+    ],
+    "VoidRequested": [
+        {"payment_id": PAYMENT_ID},
+        {"payment_id": PAYMENT_ID, "reason": "the customer changed their mind"},
+    ],
+    "PaymentActionCompleted": [
+        {"payment_id": PAYMENT_ID},
+        {"payment_id": PAYMENT_ID, "brought": {"redirectResult": "X6XtfGC3!Y"}},
+    ],
     "RefundRequested": [
         {"refund_id": REFUND_ID, "payment_id": PAYMENT_ID},
         {
@@ -66,7 +85,16 @@ COMMAND_EXAMPLES: dict[str, list[Body]] = {
 """Data of commands by wire name; the first of each is the shortest that is accepted."""
 
 EVENT_EXAMPLES: dict[str, list[Body]] = {
-    "PaymentAuthorized": [{**_OF_THE_PAYMENT, "sequence": 1, "amount": _eur(1999), "gateway": "stripe"}],
+    "PaymentAuthorized": [
+        {
+            **_OF_THE_PAYMENT,
+            "sequence": 1,
+            "amount": _eur(1999),
+            "gateway": "stripe",
+            "capture_before": "2026-11-29T18:00:01Z",
+            "late": False,
+        }
+    ],
     "PaymentSucceeded": [
         {
             **_OF_THE_PAYMENT,
@@ -75,7 +103,18 @@ EVENT_EXAMPLES: dict[str, list[Body]] = {
             "captured": _eur(1999),
             "capturable": _eur(0),
             "gateway": "stripe",
-        }
+            "late": False,
+        },
+        {
+            **_OF_THE_PAYMENT,
+            "sequence": 2,
+            "amount": _eur(1000),
+            "captured": _eur(1000),
+            "capturable": _eur(999),
+            "gateway": "stripe",
+            "capture_id": "cap_01JD5S02",
+            "late": False,
+        },
     ],
     "PaymentFailed": [
         {
@@ -119,6 +158,54 @@ EVENT_EXAMPLES: dict[str, list[Body]] = {
     ],
     "PaymentVoided": [{**_OF_THE_PAYMENT, "sequence": 2, "amount": _eur(1999)}],
     "PaymentExpired": [{**_OF_THE_PAYMENT, "sequence": 2, "amount": _eur(1999)}],
+    "PaymentExpiring": [
+        {
+            **_OF_THE_PAYMENT,
+            "sequence": 2,
+            "amount": _eur(1999),
+            "capture_before": "2026-11-29T18:00:01Z",
+        }
+    ],
+    "PaymentReleased": [{**_OF_THE_PAYMENT, "sequence": 3, "amount": _eur(999)}],
+    "PaymentReversed": [
+        {
+            **_OF_THE_PAYMENT,
+            "sequence": 3,
+            "amount": _eur(1999),
+            "captured": _eur(0),
+            "capture_id": CAPTURE_ID,
+        }
+    ],
+    "PaymentCaptureFailed": [
+        {
+            **_OF_THE_PAYMENT,
+            "sequence": 2,
+            "capture_id": CAPTURE_ID,
+            "amount": _eur(2500),
+            "category": "rejected",
+            "reason": "more_than_capturable",
+            "message": f"19.99 EUR of payment {PAYMENT_ID} are left to capture",
+        }
+    ],
+    "PaymentVoidFailed": [
+        {
+            **_OF_THE_PAYMENT,
+            "sequence": 2,
+            "amount": _eur(0),
+            "category": "rejected",
+            "reason": "nothing_held",
+            "message": "it has been captured and nothing is held: send RefundRequested",
+        }
+    ],
+    "RefundReversed": [
+        {
+            **_OF_THE_PAYMENT,
+            "sequence": 3,
+            "refund_id": REFUND_ID,
+            "amount": _eur(500),
+            "sent_again_at": "2026-11-23T18:00:01Z",
+        }
+    ],
     "RefundProcessed": [
         {
             **_OF_THE_PAYMENT,
@@ -127,6 +214,7 @@ EVENT_EXAMPLES: dict[str, list[Body]] = {
             "amount": _eur(500),
             "refunded": _eur(500),
             "refundable": _eur(1499),
+            "external": False,
         }
     ],
     "RefundPending": [

@@ -27,8 +27,12 @@ _RULES: dict[str, Schema] = {
             {"required": ["payment_method"], "properties": {"payment_method": {"type": "object"}}},
             {"required": ["payment_method_id"], "properties": {"payment_method_id": {"type": "string"}}},
         ],
-        "$comment": f"{_BESIDES}; `gateway` and `payment_method.gateway` agree if both are given.",
+        "$comment": (
+            f"{_BESIDES}; `gateway` and `payment_method.gateway` agree if both are given; "
+            "`alternatives` name their gateways, one token for each."
+        ),
     },
+    "CaptureRequested": {"$comment": f"{_BESIDES}."},
     "RefundRequested": {"$comment": f"{_BESIDES}."},
 }
 """What a model checks in code, so that no schema can be derived from it."""

@@ -22,7 +22,7 @@ from messages.commands import GatewayName
 from messages.money import MAX_MINOR, Currency
 from ops.gateway_settings import AdyenSettings, Block, GatewayBlock, PaypalSettings, Seconds, StripeSettings
 
-OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR")
+OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR", "VENDOR_")
 """Variables beginning with PAYMENTS_ that are no settings of the service itself."""
 
 Delays = Annotated[tuple[Seconds, ...], Field(min_length=1)]

@@ -9,7 +9,7 @@ from asyncio import TimerHandle, Transport
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 MAX_CONNECTIONS = 512
 REQUEST_WITHIN_S = 10.0
@@ -43,7 +43,8 @@ class _ImpatientProtocol(H11Protocol):
         self._impatience = asyncio.get_running_loop().call_later(REQUEST_WITHIN_S, self._hang_up_if_idle)
 
     def _hang_up_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:  # no request has begun since
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:  # no request has begun since
             self.transport.close()
 
 

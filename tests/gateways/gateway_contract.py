@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -68,6 +69,8 @@ OTHER_AMOUNTS = [
 ]
 """Amounts in the currencies that gateways write in digits of their own, or in none, or in three."""
 _numbers = count(1)
+_RUN = secrets.token_hex(4)
+"""So that a gateway that remembers us from an earlier run does not take a new payment for an old one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ class Paid:
 
 def asked(token: str, *, capture: bool = True, amount: Money = TEN_EUROS) -> AuthorizeRequest:
     """A payment nobody asked for before."""
-    payment_id = PaymentId(f"pay_contract{next(_numbers)}")
+    payment_id = PaymentId(f"pay_contract{_RUN}n{next(_numbers)}")
     return AuthorizeRequest(
         attempt_id=payment_attempt_id(payment_id, 1),
         payment_id=payment_id,

@@ -36,12 +36,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (service / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, service / name)
     blocks = dict(BLOCK.findall(PAGE.read_text(encoding="utf-8")))
-    for name in ("gateways/piggybank.py", "tests/gateways/test_piggybank.py"):
-        assert not (service / name).exists()
-        (service / name).write_text(blocks.pop(name), encoding="utf-8")
+    for room, name in (("gateways", "piggybank.py"), ("tests/gateways", "test_piggybank.py")):
+        assert not (service / room / name).exists()
+        (service / room / name).write_text(blocks.pop(name), encoding="utf-8")
     with (service / "ops" / "gateway_settings.py").open("a", encoding="utf-8") as settings:
-        settings.write(f"\n\n{blocks.pop('ops/gateway_settings.py')}")
-    _add_to_settings(service / "ops" / "settings.py", blocks.pop("ops/settings.py"))
+        settings.write(f"\n\n{blocks.pop('gateway_settings.py')}")
+    _add_to_settings(service / "ops" / "settings.py", blocks.pop("settings.py"))
     assert not blocks, "the page has a block that this test puts nowhere"
     return service
 

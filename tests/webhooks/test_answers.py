@@ -203,12 +203,9 @@ def test_a_length_that_is_a_lie_takes_no_memory_and_harms_nobody(place: House) -
                 b"POST /webhooks/stripe HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
                 b"content-length: " + length + b"\r\n\r\n" + b'{"id": "evt_much_more_than_five"}'
             )
-            said.append(line.recv(4096).split(b"\r\n")[0])
+            said.append(line.recv(4096).split(b" ")[1])
 
-    assert said == [b"HTTP/1.1 413 Request Entity Too Large", b"HTTP/1.1 401 Unauthorized"] or said == [
-        b"HTTP/1.1 413 Content Too Large",
-        b"HTTP/1.1 401 Unauthorized",
-    ]
+    assert said == [b"413", b"401"]
     assert place.call("stripe", 12).status_code == 200
 
 
