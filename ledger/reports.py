@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Table, func, select
 
 from ledger import tables
 from ledger.accounts import NORMAL_SIDE, Account, Side
-from ledger.ledger import ATTEMPT, PAYMENT, REFUND
+from ledger.ledger import ATTEMPT, CAPTURE, PAYMENT, REFUND
 from ledger.reading import reading, rows
 from ledger.records import OutboxEvent
 from ledger.rows import Shape, State
-from ledger.states import Attempt, Payment, Refund
+from ledger.states import Attempt, Capture, Payment, Refund
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +107,7 @@ class Story:
 
     payment: Payment
     attempts: list[Attempt]
+    captures: list[Capture]
     refunds: list[Refund]
     journal_lines: list[JournalLine]
     events: list[AnnouncedEvent]
@@ -126,6 +127,7 @@ def story(url: str, payment_id: str) -> Story | None:
         return Story(
             payment=payments[0],
             attempts=_states(books, ATTEMPT, tables.attempts, payment_id),
+            captures=_states(books, CAPTURE, tables.captures, payment_id),
             refunds=_states(books, REFUND, tables.refunds, payment_id),
             journal_lines=_journal_lines(books, payment_id),
             events=_events(books, payment_id),
@@ -246,3 +248,42 @@ def _audit(books: Connection, payment_id: str) -> list[AuditRow]:
         )
         for row in books.execute(query)
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsPerson:
+    """Something that waits for a person: a payment marked so, or a callback that fits nothing."""
+
+    what: str
+    """`payment` or `callback`."""
+    name: str
+    gateway: str
+    since: datetime
+    detail: str
+
+
+def needs_a_person(url: str) -> list[NeedsPerson]:
+    """List what waits for a person, the longest first.
+
+    Raises:
+        LedgerError: the database is out of reach or not migrated.
+    """
+    with reading(url) as books:
+        found = rows(
+            books,
+            "SELECT 'payment' AS what, payment_id AS name, gateway, updated_at AS since, status AS detail"
+            " FROM payments WHERE attention"
+            " UNION ALL SELECT 'callback', notice_id, gateway, received_at, event"
+            " FROM callbacks WHERE state = 'unmatched' ORDER BY 4, 2",
+        )
+        return [
+            NeedsPerson(
+                what=row.what, name=row.name, gateway=row.gateway, since=_aware(row.since), detail=row.detail
+            )
+            for row in found
+        ]
+
+
+def _aware(value: Any) -> datetime:
+    # SQLite has times as text.
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)

@@ -5,6 +5,7 @@ Exit status: 0 done and well, 1 something is wrong with the payments or books, 2
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from rich.progress import Progress
 from consumers.bus import KombuBus
 from consumers.delivery import BusDown, BusRefused
 from ledger.ledger import LedgerError
-from ledger.reports import story
+from ledger.reports import needs_a_person, story
 from ledger.schema import migrate as migrate_ledger
 from ledger.verify import verify as verify_ledger
 from ops.books import balances_as_json, books_table
@@ -131,6 +132,27 @@ def show(
         print(story_as_json(told), flush=True)
     else:
         console.print(render_story(told))
+
+
+@app.command()
+def attention(as_json: AsJson = False) -> None:
+    """List what waits for a person: payments marked so, and callbacks that fit nothing. Status 1 if there are any."""
+    with _explained():
+        waiting = needs_a_person(read_settings().ledger_url)
+    listed = [dataclasses.asdict(one) | {"since": one.since.isoformat()} for one in waiting]
+    _show(
+        {"waiting": listed},
+        as_json,
+        lambda: (
+            "\n".join(
+                f"{one.since:%Y-%m-%d %H:%M}  {one.what} {one.name}  {one.gateway}  {one.detail}"
+                for one in waiting
+            )
+            or "nothing waits for a person"
+        ),
+    )
+    if waiting:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ledger.reports import JournalLine, Story
-from ledger.states import Payment
+from ledger.states import Capture, Payment, Refund
 from messages.money import Money
 from ops.events import data_of
 
-SECRET_FIELDS = ("request",)
-"""The command holds a token: never shown."""
+SECRET_FIELDS = ("request", "brought")
+"""The command holds a token, and what a customer brought back from the bank may complete a payment: never shown."""
 
 _PLAIN: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_edge": False}
 
@@ -30,6 +30,8 @@ def render_story(story: Story) -> RenderableType:
     parts: list[RenderableType] = [_heading(story.payment), _timeline(story)]
     if story.attempts:
         parts.append(_attempts(story))
+    if story.captures:
+        parts.append(_captures(story))
     if story.refunds:
         parts.append(_refunds(story))
     return Group(*parts)
@@ -46,8 +48,13 @@ def _heading(payment: Payment) -> Text:
     amounts = {
         "authorized": payment.authorized,
         "captured": payment.captured_gross,
+        "being captured": payment.capture_pending,
+        "let go": payment.released,
+        "taken back": payment.capture_reversed,
         "refunded": payment.refunded,
+        "refunded at the gateway": payment.refunded_external,
         "being refunded": payment.refund_pending,
+        "left to capture": payment.capturable,
         "left to refund": max(payment.refundable, 0),
     }
     told = "  ".join(f"{name} {money(minor)}" for name, minor in amounts.items() if minor)
@@ -110,15 +117,33 @@ def _attempts(story: Story) -> Table:
     return table
 
 
-def _refunds(story: Story) -> Table:
-    table = Table(title="Refunds", **_PLAIN)
-    for column in ("refund", "amount", "status", "asked by"):
-        table.add_column(column, overflow="fold")
-    for refund in story.refunds:
-        known = refund.amount is not None and refund.currency is not None
-        amount = str(Money(refund.amount or 0, refund.currency or "")) if known else "all that is left"
-        table.add_row(refund.refund_id, amount, refund.status.value, f"{refund.source} {refund.command_id}")
+def _captures(story: Story) -> Table:
+    table = _commands("Captures", "capture")
+    for capture in story.captures:
+        asked_by = f"{capture.source} {capture.command_id}"
+        table.add_row(capture.capture_id, _amount(capture), capture.status.value, asked_by)
     return table
+
+
+def _refunds(story: Story) -> Table:
+    table = _commands("Refunds", "refund")
+    for refund in story.refunds:
+        asked_by = f"{refund.source} {refund.command_id}"
+        table.add_row(refund.refund_id, _amount(refund), refund.status.value, asked_by)
+    return table
+
+
+def _commands(title: str, name: str) -> Table:
+    table = Table(title=title, **_PLAIN)
+    for column in (name, "amount", "status", "asked by"):
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _amount(asked: Capture | Refund) -> str:
+    if asked.amount is None or asked.currency is None:
+        return "all that is left"
+    return str(Money(asked.amount, asked.currency))
 
 
 def story_as_json(story: Story) -> str:
@@ -127,6 +152,7 @@ def story_as_json(story: Story) -> str:
         {
             "payment": _plain(story.payment),
             "attempts": [_plain(attempt) for attempt in story.attempts],
+            "captures": [_plain(capture) for capture in story.captures],
             "refunds": [_plain(refund) for refund in story.refunds],
             "journals": [_plain(line) for line in story.journal_lines],
             "events": [

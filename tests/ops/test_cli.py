@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 ALL_TIME = "300000000"
 """Seconds: the worker here lives on another day than the one the test runs on."""
 
-COMMANDS = ("migrate", "topology", "publish", "events", "show", "books", "verify")
+COMMANDS = ("migrate", "topology", "publish", "events", "show", "attention", "books", "verify")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,9 +308,28 @@ def test_clean_books_verify(used: Terminal) -> None:
     shown = used.says("verify")
     told = used.tells("verify")
 
-    assert shown.startswith("clean: 6 payments, 1 refunds, ")
+    assert shown.startswith("clean: 6 payments, 0 captures, 1 refunds, ")
     assert told["problems"] == []
     assert told["checked"]["payments"] == 6
+
+
+def test_what_waits_for_a_person_is_listed_and_makes_the_status_one(empty: Terminal) -> None:
+    place = Place.embedded(empty.directory)
+    with hiring(place) as hire:
+        worker = hire()
+        assert empty.says("attention") == "nothing waits for a person\n"
+        with Neighbour(worker.url) as neighbour:
+            neighbour.pay(1)
+            neighbour.pay(2)
+            worker.until_quiet()
+        worker.rows("UPDATE payments SET attention = 1 WHERE payment_id = 'pay_1'")
+
+        listed = empty.run("attention", "--json")
+
+    assert listed.returncode == 1
+    assert [(one["what"], one["name"]) for one in json.loads(listed.stdout)["waiting"]] == [
+        ("payment", "pay_1")
+    ]
 
 
 def test_books_that_were_tampered_with_do_not_verify(empty: Terminal) -> None:
