@@ -136,7 +136,10 @@ def show(
 
 @app.command()
 def attention(as_json: AsJson = False) -> None:
-    """List what waits for a person: payments marked so, and callbacks that fit nothing. Status 1 if there are any."""
+    """List what waits for a person.
+
+    Payments marked so, and callbacks that fit nothing. The exit status is 1 if there are any.
+    """
     with _explained():
         waiting = needs_a_person(read_settings().ledger_url)
     listed = [dataclasses.asdict(one) | {"since": one.since.isoformat()} for one in waiting]

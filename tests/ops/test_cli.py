@@ -229,7 +229,7 @@ def test_what_is_shown_fits_the_terminal(used: Terminal, columns: int, arguments
 def test_a_payments_story_for_programs_has_every_part_with_times_in_utc(used: Terminal) -> None:
     told = used.tells("show", "pay_1")
 
-    assert list(told) == ["payment", "attempts", "refunds", "journals", "events", "audit"]
+    assert list(told) == ["payment", "attempts", "captures", "refunds", "journals", "events", "audit"]
     assert told["payment"]["status"] == "captured"
     assert re.match(r"2026-11-22T12:00:\d\d\.\d{6}\+00:00$", told["payment"]["created_at"])
     assert [attempt["attempt_id"] for attempt in told["attempts"]] == ["pay_1.a1", "ref_1.r1"]
@@ -315,16 +315,17 @@ def test_clean_books_verify(used: Terminal) -> None:
 
 def test_what_waits_for_a_person_is_listed_and_makes_the_status_one(empty: Terminal) -> None:
     place = Place.embedded(empty.directory)
+    terminal = Terminal(directory=empty.directory, settings={"PAYMENTS_DATA_DIR": str(empty.directory)})
     with hiring(place) as hire:
         worker = hire()
-        assert empty.says("attention") == "nothing waits for a person\n"
         with Neighbour(worker.url) as neighbour:
             neighbour.pay(1)
             neighbour.pay(2)
             worker.until_quiet()
+        assert terminal.says("attention") == "nothing waits for a person\n"
         worker.rows("UPDATE payments SET attention = 1 WHERE payment_id = 'pay_1'")
 
-        listed = empty.run("attention", "--json")
+        listed = terminal.run("attention", "--json")
 
     assert listed.returncode == 1
     assert [(one["what"], one["name"]) for one in json.loads(listed.stdout)["waiting"]] == [

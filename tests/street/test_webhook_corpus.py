@@ -208,31 +208,25 @@ def _live(life: str, shop: Shop) -> None:
     gateway = shop.corner.name
     token = {"refunded": REFUND_PENDS, "came-back": REFUND_FAILS}.get(life, PAYS)[gateway]
     manual = life in ("captured", "voided")
-    shop.ask(
-        PaymentRequested.model_validate(
-            {
-                "payment_id": life,
-                "order_id": f"order-{life}",
-                "amount": {"minor": 10_000, "currency": "EUR"},
-                "payment_method": {"token": token, "gateway": gateway},
-                "capture": "manual" if manual else "automatic",
-                "customer_id": "customer-1001",
-                "return_url": "https://shop.example/return",
-            }
-        )
-    )
+    payment = {
+        "payment_id": life,
+        "order_id": f"order-{life}",
+        "amount": {"minor": 10_000, "currency": "EUR"},
+        "payment_method": {"token": token, "gateway": gateway},
+        "capture": "manual" if manual else "automatic",
+        "customer_id": "customer-1001",
+        "return_url": "https://shop.example/return",
+    }
+    shop.ask(PaymentRequested.model_validate_json(json.dumps(payment)))
     match life:
         case "captured":
             shop.ask(CaptureRequested.model_validate({"capture_id": "cap", "payment_id": life}))
         case "voided":
             shop.ask(VoidRequested.model_validate({"payment_id": life}))
         case "refunded" | "came-back":
-            amount = {"minor": 2_000, "currency": "EUR"}
-            shop.ask(
-                RefundRequested.model_validate(
-                    {"refund_id": f"ref-{life}", "payment_id": life, "amount": amount}
-                )
-            )
+            refund: dict[str, Any] = {"refund_id": f"ref-{life}", "payment_id": life}
+            refund |= {"amount": {"minor": 2_000, "currency": "EUR"}}
+            shop.ask(RefundRequested.model_validate_json(json.dumps(refund)))
         case "by-hand":
             _refund_by_hand(shop, life)
 
