@@ -242,7 +242,7 @@ def delivered(corner: Corner, ids: Sequence[str], **endpoint: object) -> list[Pa
     assert isinstance(copies, int)
     assert isinstance(batch, int)
     control.deliver(**endpoint, url=receiver.url, is_paused=True)
-    control.again(list(ids))
+    control.deliver_again(ids)
     control.deliver(is_paused=False)
     until(lambda: receiver.has(-(-len(ids) // batch) * copies))
     control.deliver(**{**before, "url": receiver.url, "is_paused": True})
