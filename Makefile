@@ -7,6 +7,7 @@ SHELL := /bin/sh
 
 PYTHON := .venv/bin/python
 PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip install -qq -c constraints.txt
+TESTERS := 2 # side by side, each with servers of its own; with ARGS it is one, and prints as it goes
 NEEDS := setup.cfg pyproject.toml constraints.txt
 
 # Says for which checkout .venv was made: a copied one points at its origin and is made anew.
@@ -23,7 +24,7 @@ demo: .venv/runs ## run the service on this machine, with nothing else installed
 
 test: .venv/develops ## run the tests on a real RabbitMQ and PostgreSQL; ARGS="tests/ledger -x" is handed to pytest
 	@echo "Running the tests ..."
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest $(if $(ARGS),$(ARGS),-n $(TESTERS) --dist loadfile)
 
 check: .venv/develops ## check format, lint, types and import rules
 	@echo "Checking the format ..." && $(PYTHON) -m ruff format --check --quiet --output-format=concise . \
