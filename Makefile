@@ -31,7 +31,7 @@ check: .venv/develops ## check format, lint, types and import rules
 		|| { echo "Not formatted: run 'make format'."; exit 1; }
 	@echo "Checking with ruff ..." && $(PYTHON) -m ruff check --quiet .
 	@echo "Checking the types ..." && $(PYTHON) -m mypy --no-error-summary
-	@echo "Checking who imports whom ..." && $(PYTHON) -m importlinter.cli lint --no-logo > .venv/imports.log \
+	@echo "Checking who imports whom ..." && .venv/bin/lint-imports --no-logo > .venv/imports.log \
 		|| { cat .venv/imports.log; exit 1; }
 	@echo "All checks passed."
 

@@ -198,7 +198,7 @@ def _of_refund(told: Notice, refund: Json) -> Notice:
         reference=_id(refund, "id"),
         parent_reference=_id(refund, "payment_intent"),
         amount=_amount(refund, "amount"),
-        came_through=refund.get("status") == "succeeded",
+        came_through=refund.get("status") == "succeeded" and told.event != "refund.failed",
     )
 
 

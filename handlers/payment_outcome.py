@@ -91,9 +91,7 @@ def _another_try(
     """
     command = PaymentRequested.model_validate_json(payment.request)
     # A customer who was asked and refused (authentication failed) is not asked again.
-    needs_customer = (
-        isinstance(answer, Declined) and answer.reason is DeclineReason.AUTHENTICATION_REQUIRED
-    )
+    needs_customer = isinstance(answer, Declined) and answer.reason is DeclineReason.AUTHENTICATION_REQUIRED
     if needs_customer:
         if ended.authenticate or command.initiator == "merchant":
             return None

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from consumers.address import Tls
 from consumers.delivery import BusDown, BusRefused
+from consumers.topology import PAYMENT_COMMANDS
 from ops.settings import read_settings
 from run_worker import open_bus
 from tests.consumers.bus_driver import await_deliveries, command, numbers, opened, publish
@@ -262,7 +263,7 @@ def test_a_worker_takes_its_certificates_from_the_settings(
     monkeypatch.setenv("PAYMENTS_BROKER__CERT_FILE", str(certificate))
     monkeypatch.setenv("PAYMENTS_BROKER__KEY_FILE", str(key))
     monkeypatch.setenv("PAYMENTS_BROKER__LOGIN_BY_CERTIFICATE", "true")
-    bus = open_bus(read_settings())
+    bus = open_bus(read_settings(), queues=[PAYMENT_COMMANDS])
     bus.open()
     publish(bus, [command()])
     deliveries = await_deliveries(bus, 1)
