@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from ledger.reading import reading, rows
+from ledger.states import PaymentStatus
 from ledger.verify_chain import Progress, prove_chains
 
 
@@ -113,6 +114,7 @@ _ORPHANS = [  # A capture or refund may be there before its payment is; nothing 
 _CAPTURES = "j.journal_type IN ('J10', 'J10s') AND e.account = 1100 AND e.side = 'D'"
 _IN = "CASE e.side WHEN 'D' THEN e.amount ELSE -e.amount END"
 _HAPPENED = "state IN ('succeeded', 'reversed')"
+_STATUSES = ", ".join(f"'{status.value}'" for status in PaymentStatus)
 _OPEN = "state IN ('created', 'sent', 'pending', 'action_required', 'unknown')"
 
 _THREE_WAYS = f"""
@@ -215,14 +217,22 @@ _STATES = [
                 SELECT DISTINCT payment_id FROM attempts WHERE operation IN ('sale', 'authorize') AND {_OPEN}
             ) a USING (payment_id)
             WHERE (p.status IN ('authorizing', 'action_required', 'pending', 'in_doubt')) <> (a.payment_id IS NOT NULL)
+            OR p.status NOT IN ({_STATUSES})
             OR (p.status = 'capturing' AND p.capture_pending = 0)
             OR (p.status IN ('captured', 'partially_captured') AND p.captured_gross <= p.capture_reversed)
-            OR (p.status = 'reversed' AND p.captured_gross <> p.capture_reversed)
-            OR (p.status IN ('authorized', 'partially_captured')
+            OR (p.status = 'reversed' AND (p.captured_gross = 0 OR p.captured_gross <> p.capture_reversed))
+            OR (p.status = 'authorized' AND p.captured_gross > 0)
+            OR (p.status IN ('authorized', 'partially_captured', 'voiding')
                 AND p.authorized <= p.captured_gross + p.capture_pending + p.released)
+            OR (p.status = 'captured' AND p.authorized <> p.captured_gross + p.released)
+            OR (p.status = 'voiding' AND NOT EXISTS (SELECT 1 FROM attempts v
+                WHERE v.payment_id = p.payment_id AND v.operation = 'void' AND {_OPEN}))
             OR (p.status IN ('voided', 'canceled', 'expired', 'declined', 'failed', 'rejected')
-                AND (p.authorized > p.captured_gross + p.released OR p.captured_gross - p.capture_reversed
-                     > p.refunded + p.refund_pending + p.refunded_external))
+                AND (p.authorized > p.captured_gross + p.released
+                     -- A success too many is given back, and a person was told.
+                     OR (p.captured_gross > 0 AND NOT p.attention)
+                     OR p.captured_gross - p.capture_reversed
+                        > p.refunded + p.refund_pending + p.refunded_external))
         """,
         sentence="payment {payment_id}: it is {status}, its attempts and amounts say otherwise",
     ),

@@ -50,7 +50,7 @@ def a_body(**fields: object) -> bytes:
 
 def body_hash_of(body: bytes) -> str:
     """The fingerprint a body is given."""
-    command = read(a_delivery(body))
+    command = read(a_delivery(body), {})
     assert isinstance(command, Command)
     return command.asked.body_hash
 
@@ -58,7 +58,7 @@ def body_hash_of(body: bytes) -> str:
 def test_a_command_is_read_with_what_names_it() -> None:
     delivery = a_delivery(a_body(), headers={**SENDER, "cloudEvents_correlationid": "cart_7"})
 
-    command = read(delivery)
+    command = read(delivery, {})
 
     assert isinstance(command, Command)
     assert command.delivery is delivery
@@ -92,14 +92,14 @@ def test_any_other_content_makes_another_body(change: dict[str, object]) -> None
 
 
 def test_a_known_sender_hears_what_is_wrong_with_its_command() -> None:
-    rejected = read(a_delivery(a_body(amount={"minor": "19.99", "currency": "EUR"})))
+    rejected = read(a_delivery(a_body(amount={"minor": "19.99", "currency": "EUR"})), {})
 
     assert isinstance(rejected, Rejected)
     assert (rejected.why.reason, rejected.why.field) == (RejectionReason.INVALID_FIELD, "amount.minor")
 
 
 def test_what_names_no_sender_is_for_a_person() -> None:
-    dead = read(a_delivery(b"\xff\xfe", headers={}, message_id=None, type=None))
+    dead = read(a_delivery(b"\xff\xfe", headers={}, message_id=None, type=None), {})
 
     assert isinstance(dead, Dead)
 
@@ -109,7 +109,7 @@ def test_what_names_no_sender_is_for_a_person() -> None:
 def test_a_sender_whose_name_cannot_be_handed_on_is_for_a_person(name: str, bad: str) -> None:
     too_large = b" " * (MAX_BODY_BYTES + 1)
 
-    dead = read(a_delivery(too_large, headers={**SENDER, f"cloudEvents_{name}": bad}))
+    dead = read(a_delivery(too_large, headers={**SENDER, f"cloudEvents_{name}": bad}), {})
 
     assert isinstance(dead, Dead)
     assert dead.why.reason is RejectionReason.TOO_LARGE
@@ -134,7 +134,7 @@ def test_whatever_comes_reading_it_never_raises(
     body: bytes, headers: dict[str, Any], content_type: str | None
 ) -> None:
     assert isinstance(
-        read(a_delivery(body, headers=headers, content_type=content_type)), Command | Rejected | Dead
+        read(a_delivery(body, headers=headers, content_type=content_type), {}), Command | Rejected | Dead
     )
 
 
@@ -142,7 +142,7 @@ def test_whatever_comes_reading_it_never_raises(
 def test_whatever_a_structured_event_holds_reading_it_never_raises(event: dict[str, Any]) -> None:
     body = json.dumps(event, default=repr).encode()
 
-    ending = read(a_delivery(body, headers={}, content_type=STRUCTURED))
+    ending = read(a_delivery(body, headers={}, content_type=STRUCTURED), {})
 
     assert isinstance(ending, Command | Rejected | Dead)
 
@@ -164,4 +164,4 @@ def test_whatever_a_structured_event_holds_reading_it_never_raises(event: dict[s
 )
 @pytest.mark.parametrize("content_type", ["application/json", STRUCTURED])
 def test_bodies_that_break_parsers_are_refused(body: bytes, content_type: str) -> None:
-    assert isinstance(read(a_delivery(body, content_type=content_type)), Rejected | Dead)
+    assert isinstance(read(a_delivery(body, content_type=content_type), {}), Rejected | Dead)

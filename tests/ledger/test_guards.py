@@ -241,11 +241,6 @@ def test_an_open_attempt_is_looked_at_again(booked: str, state: str) -> None:
     assert "ck_attempts_open_has_due_at" in said
 
 
-@pytest.mark.parametrize("state", ["succeeded", "declined", "failed", "canceled"])
-def test_an_ended_attempt_is_not_looked_at_again(booked: str, state: str) -> None:
-    assert "ck_attempts_open_has_due_at" in refused(booked, f"UPDATE attempts SET state = '{state}'")
-
-
 def test_an_attempt_is_in_a_known_state_and_about_some_money(booked: str) -> None:
     assert "ck_attempts_" in refused(booked, "UPDATE attempts SET state = 'lost', due_at = NULL")
     assert "ck_attempts_amount_positive" in refused(booked, "UPDATE attempts SET amount = 0")
@@ -267,8 +262,8 @@ def test_a_refund_that_cannot_be_is_refused(booked: str, values: str, constraint
     said = refused(
         booked,
         "INSERT INTO refunds (refund_id, payment_id, request, request_hash, source, command_id, correlation_id,"
-        " attempts, deadline_at, created_at, updated_at, status, amount, due_at)"
-        f" VALUES ('ref_1', 'pay_1', '', '', '', '', '', 0, {at}, {at}, {at}, {values})",
+        " external, attempts, deadline_at, created_at, updated_at, status, amount, due_at)"
+        f" VALUES ('ref_1', 'pay_1', '', '', '', '', '', false, 0, {at}, {at}, {at}, {values})",
     )
 
     assert constraint in said

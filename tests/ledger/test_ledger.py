@@ -20,6 +20,7 @@ from ledger.states import (
     OVER_WITHOUT_MONEY,
     Attempt,
     AttemptState,
+    Capture,
     Payment,
     PaymentStatus,
     Refund,
@@ -28,9 +29,11 @@ from ledger.states import (
 from messages.ids import AttemptId, PaymentId, RefundId
 from messages.operation import Operation
 from tests.builders import (
+    CAPTURE,
     NOON,
     PAYMENT,
     REFUND,
+    a_capture,
     a_captured_payment,
     a_payment,
     a_refund,
@@ -83,17 +86,22 @@ FULL_PAYMENT = Payment(
     disputed_open=7,
     charged_back=8,
     attention=True,
+    cancel_requested=True,
+    late=True,
     attempts=9,
     sequence=10,
 )
 FULL_ATTEMPT = Attempt(
     attempt_id=AttemptId("ref_1.r1"),
     payment_id=PAYMENT,
+    capture_id=CAPTURE,
     refund_id=REFUND,
     operation=Operation.REFUND,
     gateway="stripe",
     currency="EUR",
     amount=2**63 - 1,
+    acts_on=AttemptId("pay_1.a1"),
+    authenticate=True,
     state=AttemptState.UNKNOWN,
     reference=AWKWARD,
     parent_reference="pi_1",
@@ -104,6 +112,9 @@ FULL_ATTEMPT = Attempt(
     sent_at=LATER,
     absent_since=LATER + MICROSECOND,
     expires_at=LATER + timedelta(hours=1),
+    capture_before=LATER + timedelta(days=7),
+    is_warned=True,
+    brought='{"redirectResult": "x"}',
     due_at=LATER + timedelta(days=400),
     reason="other",
     code="",
@@ -113,8 +124,15 @@ FULL_ATTEMPT = Attempt(
     updated_at=LATER,
 )
 SHAPES: tuple[Shape[Any], ...] = (PAYMENT_SHAPE, ATTEMPT, REFUND_SHAPE)
+FULL_CAPTURE = a_capture(currency="EUR", amount=5, deadline_at=LATER, due_at=LATER, updated_at=LATER)
 FULL_REFUND = a_refund(
-    currency="EUR", amount=5, attempts=1, deadline_at=LATER, due_at=LATER, updated_at=LATER
+    currency="EUR",
+    amount=5,
+    external=True,
+    attempts=1,
+    deadline_at=LATER,
+    due_at=LATER,
+    updated_at=LATER,
 )
 
 
@@ -132,8 +150,16 @@ def test_a_payment_is_read_as_it_was_written(ledger: Ledger, payment: Payment) -
 def test_an_attempt_is_read_as_it_was_written(ledger: Ledger, attempt: Attempt) -> None:
     write(ledger, new_attempts=[attempt])
 
-    loaded = load(ledger, payment_ids={PAYMENT}, attempt_ids={attempt.attempt_id})
+    loaded = load(ledger, payment_ids={PAYMENT})
     assert loaded.attempts == {attempt.attempt_id: attempt}
+
+
+@pytest.mark.parametrize("capture", [FULL_CAPTURE, a_capture()], ids=["every field", "nulls"])
+def test_a_capture_is_read_as_it_was_written(ledger: Ledger, capture: Capture) -> None:
+    write(ledger, new_captures=[capture])
+
+    assert load(ledger, capture_ids={CAPTURE}).captures == {CAPTURE: capture}
+    assert load(ledger, payment_ids={PAYMENT}).captures == {CAPTURE: capture}
 
 
 @pytest.mark.parametrize("refund", [FULL_REFUND, a_refund()], ids=["every field", "nulls"])
@@ -145,8 +171,13 @@ def test_a_refund_is_read_as_it_was_written(ledger: Ledger, refund: Refund) -> N
 
 @pytest.mark.parametrize(
     ("full", "enums"),
-    [(FULL_PAYMENT, {"status"}), (FULL_ATTEMPT, {"state", "operation"}), (FULL_REFUND, {"status"})],
-    ids=["payment", "attempt", "refund"],
+    [
+        (FULL_PAYMENT, {"status"}),
+        (FULL_ATTEMPT, {"state", "operation"}),
+        (FULL_CAPTURE, {"status"}),
+        (FULL_REFUND, {"status"}),
+    ],
+    ids=["payment", "attempt", "capture", "refund"],
 )
 def test_the_full_rows_leave_no_field_at_its_default(full: Any, enums: set[str]) -> None:
     for name, spec in type(full).__dataclass_fields__.items():
@@ -296,22 +327,20 @@ def test_what_is_not_there_is_not_found(ledger: Ledger) -> None:
         payment_ids={PAYMENT},
         timer_payment_ids={"pay_2"},
         order_ids={"1001"},
-        attempt_ids={"pay_1.a1"},
+        capture_ids={CAPTURE},
         refund_ids={REFUND},
+        callbacks={("stripe", "evt_1")},
     )
 
     assert loaded == Loaded()
 
 
-def test_a_payment_brings_its_own_attempts_and_a_refunds_only_if_asked_for(ledger: Ledger) -> None:
+def test_a_payment_brings_its_attempts_and_no_others(ledger: Ledger) -> None:
     second = attempt_named("pay_1.a2")
     others = attempt_named("pay_2.a1", payment_id=PaymentId("pay_2"))
     write(ledger, new_attempts=[an_attempt(), second, others, FULL_ATTEMPT])
 
-    own = load(ledger, payment_ids={PAYMENT}).attempts
-    named = load(ledger, payment_ids={PAYMENT}, attempt_ids={FULL_ATTEMPT.attempt_id}).attempts
-    assert set(own) == {"pay_1.a1", "pay_1.a2"}
-    assert set(named) == {"pay_1.a1", "pay_1.a2", "ref_1.r1"}
+    assert set(load(ledger, payment_ids={PAYMENT}).attempts) == {"pay_1.a1", "pay_1.a2", "ref_1.r1"}
 
 
 def test_a_payment_brings_its_waiting_refunds_and_others_only_if_asked_for(ledger: Ledger) -> None:
@@ -558,16 +587,18 @@ def test_what_is_due_comes_the_longest_overdue_first_and_no_more_than_asked_for(
             attempt_named("r5", due_at=at(5), refund_id=REFUND),
             attempt_named("over", due_at=None, state=AttemptState.FAILED),
         ],
+        new_captures=[a_capture(due_at=at(4))],
         new_refunds=[a_refund(due_at=at(2)), a_refund(refund_id=RefundId("ref_8"), due_at=at(8))],
     )
 
     due = ledger.due(now=at(5), limit=10)
 
     assert due == [
-        Due(payment_id=PAYMENT, attempt_id=AttemptId("a1"), refund_id=None, due_at=at(1)),
-        Due(payment_id=PAYMENT, attempt_id=None, refund_id=REFUND, due_at=at(2)),
-        Due(payment_id=PAYMENT, attempt_id=AttemptId("a3"), refund_id=None, due_at=at(3)),
-        Due(payment_id=PAYMENT, attempt_id=AttemptId("r5"), refund_id=REFUND, due_at=at(5)),
+        Due(payment_id=PAYMENT, attempt_id=AttemptId("a1"), capture_id=None, refund_id=None, due_at=at(1)),
+        Due(payment_id=PAYMENT, attempt_id=None, capture_id=None, refund_id=REFUND, due_at=at(2)),
+        Due(payment_id=PAYMENT, attempt_id=AttemptId("a3"), capture_id=None, refund_id=None, due_at=at(3)),
+        Due(payment_id=PAYMENT, attempt_id=None, capture_id=CAPTURE, refund_id=None, due_at=at(4)),
+        Due(payment_id=PAYMENT, attempt_id=AttemptId("r5"), capture_id=None, refund_id=REFUND, due_at=at(5)),
     ]
     assert ledger.due(now=at(5), limit=2) == due[:2]
     assert ledger.due(now=at(1) - MICROSECOND, limit=10) == []

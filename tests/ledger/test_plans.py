@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ledger.ledger import Ledger
 from ledger.records import Changes, Wanted
-from messages.ids import AttemptId, PaymentId, RefundId
+from messages.ids import AttemptId, CaptureId, PaymentId, RefundId
 from tests.builders import a_payment, an_attempt
 from tests.ledger import raw
 
@@ -29,7 +29,8 @@ def test_a_worker_reads_no_table_from_end_to_end_even_before_the_first_analyze(
             payment_ids={payment.payment_id for payment in payments},
             timer_payment_ids={PaymentId(f"pay_{n}") for n in range(0, start, 20)},
             order_ids={payment.order_id for payment in payments},
-            attempt_ids={attempt.attempt_id for attempt in attempts},
+            capture_ids={CaptureId(f"cap_{n}") for n in numbers},
+            callbacks={("stripe", f"evt_{n}") for n in numbers},
             refund_ids={RefundId(f"ref_{n}") for n in numbers},
         )
         with postgres_ledger.turn() as turn:

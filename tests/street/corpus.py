@@ -24,8 +24,8 @@ from consumers.notices import from_json
 from consumers.topology import GATEWAY_CALLBACKS
 from consumers.turn import Result, Told, Work, run_turn
 from gateways.notice import Forged, Reader, Verifier
-from gateways.protocol import Gateway
-from handlers.decision import Answered, Asked, Policy, TimerDue
+from gateways.protocol import Gateway, LookupRequest, Opened
+from handlers.decision import Answered, Asked, Call, Policy, TimerDue
 from ledger.ledger import Ledger
 from ledger.verify import verify
 from messages.commands import Command
@@ -96,6 +96,23 @@ class Shop:
 
     def ask(self, command: Command) -> None:
         """Take a command in, and whatever comes of it at once."""
+        self._settle(self._asked_for(command))
+
+    def ask_and_hold_back_the_answer(self, command: Command) -> Work:
+        """Take a command in and make its call; the answer is on its way, and given to whoever is to hear it."""
+        work = self._asked_for(command)
+        for _ in range(ROUNDS):
+            (call,) = self._turn(work).calls
+            work, answer = self._answer(call)
+            if not isinstance(answer, Opened):
+                return work
+        raise AssertionError("the call does not end")
+
+    def hear(self, work: Work) -> None:
+        """The answer comes."""
+        self._settle(work)
+
+    def _asked_for(self, command: Command) -> Work:
         self._asked += 1
         asked = Asked(
             command=command,
@@ -105,7 +122,7 @@ class Shop:
             body_hash=str(self._asked),
             body=command.model_dump_json(exclude_defaults=True),
         )
-        self._settle(Work(happening=asked))
+        return Work(happening=asked)
 
     # --- what the gateway tells ---
 
@@ -179,20 +196,20 @@ class Shop:
             if not waiting:
                 return
             calls = [call for each in waiting for call in self._turn(each).calls]
-            waiting = [
-                Work(
-                    happening=Answered(
-                        payment_id=call.payment_id,
-                        attempt_id=call.attempt_id,
-                        refund_id=call.refund_id,
-                        call_number=call.call_number,
-                        answer=self._runner.run(make_call(self.corner.gateway, call)),
-                        is_lookup=type(call.request).__name__ == "LookupRequest",
-                    )
-                )
-                for call in calls
-            ]
+            waiting = [self._answer(call)[0] for call in calls]
         raise AssertionError("it does not come to rest")
+
+    def _answer(self, call: Call) -> tuple[Work, object]:
+        answer = self._runner.run(make_call(self.corner.gateway, call))
+        happening = Answered(
+            payment_id=call.payment_id,
+            attempt_id=call.attempt_id,
+            refund_id=call.refund_id,
+            call_number=call.call_number,
+            answer=answer,
+            is_lookup=isinstance(call.request, LookupRequest),
+        )
+        return Work(happening=happening), answer
 
     def _turn(self, work: Work) -> Result:
         self._clock += timedelta(milliseconds=1)
