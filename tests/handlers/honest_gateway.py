@@ -9,6 +9,7 @@ from gateways.protocol import (
     Absent,
     Approved,
     AuthorizeRequest,
+    CaptureRequest,
     LookupRequest,
     NotSent,
     Opened,
@@ -68,6 +69,8 @@ class HonestGateway:
                 return self._execute(request.attempt_id, request.amount, self.payment_fate, request.capture)
             case RefundRequest():
                 return self._execute(request.attempt_id, request.amount, self.refund_fate, False)
+            case CaptureRequest():
+                raise AssertionError("nobody captures in these stories")
 
     def captured(self) -> int:
         """What was taken, in minor units."""

@@ -14,6 +14,7 @@ from gateways.protocol import (
     ActionRequired,
     Approved,
     AuthorizeRequest,
+    CaptureRequest,
     Declined,
     DeclineReason,
     Firmness,
@@ -103,6 +104,8 @@ class Gateway:
                 return self._replayed(request.attempt_id, now) or self._void(request, now)
             case RefundRequest():
                 return self._replayed(request.attempt_id, now) or self._refund(request, now)
+            case CaptureRequest():
+                raise AssertionError("nobody captures in these stories")
             case _:
                 assert_never(request)
 

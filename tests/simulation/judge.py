@@ -119,6 +119,10 @@ def _has_ended(sent: Sent, heard: Heard) -> bool:
 # --- what was done -----------------------------------------------------------------------------------------------
 
 
+HELD_AND_LET_GO = [["PaymentAuthorized", "PaymentVoided"], ["PaymentAuthorized", "PaymentExpired"]]
+"""Nobody captures here: what is held is called off in time, or lapses."""
+
+
 def _payments(world: World, heard: Heard) -> Iterator[str]:
     charged: dict[str, list[Entry]] = defaultdict(list)
     held: dict[str, list[Entry]] = defaultdict(list)
@@ -132,7 +136,7 @@ def _payments(world: World, heard: Heard) -> Iterator[str]:
             yield f"{payment_id} was charged {times} times"
         if len(held[payment_id]) > 1:
             yield f"{payment_id} holds the money {len(held[payment_id])} times"
-        if len(ends) - (ends == ["PaymentAuthorized", "PaymentVoided"]) > 1:
+        if len(ends) > 1 and ends not in HELD_AND_LET_GO:
             yield f"{payment_id} was announced as {ends}"
         if times and "PaymentSucceeded" not in ends:
             yield f"{payment_id} was charged and announced as {ends}"
