@@ -32,6 +32,7 @@ def as_json(notice: Notice) -> str:
         "parent_reference": notice.parent_reference,
         "amount": _money(notice.amount),
         "came_through": notice.came_through or None,
+        "undoes": notice.undoes or None,
         "says": _outcome(notice.says),
     }
     return json.dumps({name: value for name, value in plain.items() if value is not None})
@@ -51,6 +52,7 @@ def from_json(text: str) -> Notice:
         parent_reference=plain.get("parent_reference"),
         amount=Money(**amount) if amount else None,
         came_through=plain.get("came_through", False),
+        undoes=plain.get("undoes", False),
         says=_said(plain["says"]) if "says" in plain else None,
     )
 

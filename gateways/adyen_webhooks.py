@@ -126,6 +126,9 @@ _ENDINGS = {
 _FAILURES = frozenset({"EXPIRE", "CAPTURE_FAILED", "REFUND_FAILED", "REFUNDED_REVERSED"})
 """Their `success` is that of the failure, and true (Webhooks v1; docs.adyen.com/online-payments/refund)."""
 
+_UNDOES = _FAILURES - {"EXPIRE"}
+"""Told of what had succeeded before, though the webhook that said so may come later."""
+
 _IS_REFERENCE = re.compile(r"[A-Za-z0-9]{8,32}")
 """16 characters as a rule."""
 
@@ -158,6 +161,7 @@ def _notice(item: Mapping[str, Any]) -> Notice:
         attempt_id=attempt_called(signed.merchant_reference, operation),
         reference=reference,
         parent_reference=_parent(signed, operation),
+        undoes=signed.event_code in _UNDOES,
         says=_says(signed, reference, item.get("reason")),
     )
 

@@ -42,6 +42,8 @@ class Notice:
     """What it says moved. Never booked unless it is covered by the signature or read again at the gateway."""
     came_through: bool = False
     """It says that the operation has succeeded: a hint, too. What is known already is not asked for again."""
+    undoes: bool = False
+    """What it says of, an ending of failure, had come through before: it has, even if nobody told us yet."""
     says: Outcome | None = None
     """How the operation ended. Given only by a gateway that cannot be asked, and only from what it signed."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from gateways.notice import Notice
-from gateways.protocol import Approved
+from gateways.protocol import Approved, Outcome
 from handlers.attempt import look_up, when_answered
 from handlers.conclude import conclude
 from handlers.decision import Decision, Known, Noticed, Policy
@@ -30,10 +30,7 @@ def noticed(known: Known, noticed: Noticed, policy: Policy, now: datetime) -> De
     if attempt is None or _is_about_another(attempt, notice):
         return _made_elsewhere(known, payment, notice, policy, now)
     if notice.says is not None:
-        if not attempt.is_open:
-            return late_truth(known, attempt, notice.says, policy, now)
-        step = when_answered(attempt, notice.says, is_lookup=True, policy=policy, now=now)
-        return conclude(known, step, notice.says, policy, now)
+        return _as_it_says(known, attempt, notice, notice.says, policy, now)
     others = _looked_at_soon(known, attempt, now)
     if notice.came_through and attempt.state is AttemptState.SUCCEEDED:
         return Decision(result="stale", attempts=others)
@@ -45,6 +42,44 @@ def noticed(known: Known, noticed: Noticed, policy: Policy, now: datetime) -> De
     capture = known.captures.get(attempt.capture_id) if attempt.capture_id is not None else None
     call = call_for(step, payment, refund, capture)
     return Decision(result=payment.status, attempts=(*others, step.attempt), call=call)
+
+
+def _as_it_says(
+    known: Known, attempt: Attempt, notice: Notice, says: Outcome, policy: Policy, now: datetime
+) -> Decision:
+    """Take the word of a gateway that cannot be asked, in whatever order its words come."""
+    if attempt.is_open and notice.undoes:
+        # Its success has been overtaken: it is taken in first, or what follows would be taken for news of money.
+        done = Approved(reference=notice.reference or "", amount=notice.amount or attempt.money())
+        success = _answered(known, attempt, done, policy, now)
+        after = _with(known, success)
+        ended = after.attempts[attempt.attempt_id]
+        return success if ended.is_open else success.then(late_truth(after, ended, says, policy, now))
+    if attempt.is_open:
+        return _answered(known, attempt, says, policy, now)
+    if (
+        attempt.state is AttemptState.REVERSED
+        and isinstance(says, Approved)
+        and says.reference == attempt.reference
+    ):
+        return Decision(result="stale")  # the success that was undone since
+    return late_truth(known, attempt, says, policy, now)
+
+
+def _answered(known: Known, attempt: Attempt, says: Outcome, policy: Policy, now: datetime) -> Decision:
+    step = when_answered(attempt, says, is_lookup=True, policy=policy, now=now)
+    return conclude(known, step, says, policy, now)
+
+
+def _with(known: Known, decision: Decision) -> Known:
+    """What is known once a decision is taken in."""
+    return replace(
+        known,
+        payment=decision.payment or known.payment,
+        attempts={**known.attempts, **{a.attempt_id: a for a in decision.attempts}},
+        captures={**known.captures, **{c.capture_id: c for c in decision.captures}},
+        refunds={**known.refunds, **{r.refund_id: r for r in decision.refunds}},
+    )
 
 
 def _is_about_another(attempt: Attempt, notice: Notice) -> bool:

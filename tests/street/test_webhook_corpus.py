@@ -299,9 +299,6 @@ def test_every_order_of_a_payments_webhooks_ends_the_same(corpus: Corpus, refere
 
 @pytest.mark.parametrize("corpus", ["adyen"], indirect=True)
 @pytest.mark.parametrize("life", ["came-back", "capture-failed", "sale-failed"])
-@pytest.mark.xfail(
-    strict=True, reason="the books take what was undone for undone only after they heard of it"
-)
 def test_what_was_undone_ends_the_same_when_that_is_told_first(
     life: str, corpus: Corpus, reference: Reference
 ) -> None:
