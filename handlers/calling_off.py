@@ -21,6 +21,11 @@ def is_being_called_off(known: Known) -> bool:
     return any(a.operation is Operation.VOID and a.is_open for a in known.attempts.values())
 
 
+def is_being_paid(known: Known) -> bool:
+    """Whether an authorization or sale is still under way."""
+    return any(a.operation in HOLDS_MONEY and a.is_open for a in known.attempts.values())
+
+
 def is_overdue(attempt: Attempt, known: Known, now: datetime) -> bool:
     """Whether the customer's time to act is over and nobody is calling it off yet (books, P23)."""
     return (
@@ -51,12 +56,14 @@ def call_off(known: Known, attempt: Attempt, policy: Policy, now: datetime) -> D
         acts_on=attempt.attempt_id,
         state=AttemptState.CREATED,
         parent_reference=attempt.reference,
+        # What lets a hold go knows until when it was good; what calls off something open has no such time.
+        capture_before=attempt.capture_before if held else None,
         created_at=now,
         updated_at=now,
     )
     step = send(cancel, policy, now)
     payment = replace(payment, attempts=number, updated_at=now)
-    if held:
+    if held and not is_being_paid(known):
         payment = replace(payment, status=PaymentStatus.VOIDING)
     # It is looked at again meanwhile: the cancellation may come too late.
     due_at = now + policy.pending_delays[0] if attempt.state in OPEN_ATTEMPT else None

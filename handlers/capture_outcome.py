@@ -105,5 +105,6 @@ def _not_taken(payment: Payment, capture: Capture, attempt: Attempt, now: dateti
     )
     if reason is not FailureReason.EXPIRED or not payment.capturable:
         return payment, capture, (failed,), ()
-    payment, gone, journal = let_go(payment, attempt, PaymentStatus.EXPIRED, now)
+    lapsed = replace(attempt, amount=payment.capturable)  # all of the hold, whatever part was asked for
+    payment, gone, journal = let_go(payment, lapsed, PaymentStatus.EXPIRED, now)
     return payment, capture, (failed, gone), (journal,)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from handlers.attempt import look_up
-from handlers.calling_off import call_off
+from handlers.calling_off import call_off, is_being_paid
 from handlers.decision import Announcement, Decision, Known, Policy, announce
 from handlers.requests import call_for
 from ledger.journals import Journal, release
@@ -90,17 +90,20 @@ def _could_not_be_let_go(known: Known, held: Attempt) -> bool:
 
 
 def let_go(
-    payment: Payment, source: Attempt, ended: PaymentStatus, now: datetime
+    payment: Payment, source: Attempt, ended: PaymentStatus, now: datetime, *, goes_on: bool = False
 ) -> tuple[Payment, Announcement, Journal]:
-    """What is left of the hold is gone (J03). `ended` is where a payment of which nothing was captured stands then."""
-    rest = payment.capturable
+    """What is left of the source's hold is gone (J03).
+
+    `ended` is where a payment stands then of which nothing was captured and nothing else is held. `goes_on` says that
+    another attempt to pay is still under way: this hold was one too many.
+    """
+    rest = min(source.amount, payment.capturable)
     payment = replace(payment, released=payment.released + rest)
-    payment = replace(payment, status=payment.standing() if payment.captured_gross else ended)
-    kind: type[PaymentReleased] | type[PaymentExpired] | type[PaymentVoided]
-    if payment.captured_gross:
-        kind = PaymentReleased
-    else:
-        kind = PaymentExpired if ended is PaymentStatus.EXPIRED else PaymentVoided
+    is_part = goes_on or bool(payment.captured_gross or payment.capturable)
+    if not goes_on:
+        payment = replace(payment, status=payment.standing() if is_part else ended)
+    whole = PaymentExpired if ended is PaymentStatus.EXPIRED else PaymentVoided
+    kind = PaymentReleased if is_part else whole
     payment, announcement = announce(payment, kind, now, amount=payment.money(rest))
     return payment, announcement, release(source, rest, now)
 
@@ -118,7 +121,8 @@ def hold_is_gone(known: Known, attempt: Attempt, ended: PaymentStatus, now: date
     attempt = replace(attempt, due_at=None, updated_at=now)
     if not payment.capturable:
         return Decision(result=payment.status, attempts=(attempt,))
-    payment, announcement, journal = let_go(payment, attempt, ended, now)
+    goes_on = is_being_paid(known)
+    payment, announcement, journal = let_go(payment, attempt, ended, now, goes_on=goes_on)
     return Decision(
         result=payment.status,
         payment=payment,

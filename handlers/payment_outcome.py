@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from gateways.protocol import Absent, ActionRequired, Declined, DeclineReason, NotSent, Opened, Outcome
 from handlers.attempt import Step, closed, send
-from handlers.calling_off import HOLDS_MONEY, call_off, is_being_called_off
+from handlers.calling_off import HOLDS_MONEY, call_off
 from handlers.decision import Announcement, Decision, Known, Policy, announce
 from handlers.give_back import give_back
 from handlers.requests import call_for, token_for
@@ -69,8 +69,19 @@ def _called_off(known: Known, payment: Payment, attempt: Attempt, policy: Policy
     """It came through although it was called off meanwhile: the hold is let go, or the money given back."""
     if attempt.operation is Operation.SALE:
         return give_back(known, payment, attempt, "void", policy, now)
-    if is_being_called_off(known):
-        return Decision(result=payment.status, payment=replace(payment, status=PaymentStatus.VOIDING))
+    # One that was sent while the payment was open lets its hold go just as well; one not sent yet was dropped above.
+    sent = next(
+        (
+            a
+            for a in known.attempts.values()
+            if a.operation is Operation.VOID and a.is_open and a.state is not AttemptState.CREATED
+        ),
+        None,
+    )
+    if sent is not None:
+        voiding = replace(payment, status=PaymentStatus.VOIDING)
+        lets_go = replace(sent, capture_before=attempt.capture_before, updated_at=now)
+        return Decision(result=voiding.status, payment=voiding, attempts=(lets_go,))
     return call_off(replace(known, payment=payment), attempt, policy, now)
 
 

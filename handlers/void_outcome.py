@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from handlers.attempt import Step, closed, look_up
+from handlers.calling_off import is_being_paid
 from handlers.decision import Decision, Known, Policy
 from handlers.hold import end_of_hold, let_go
 from handlers.payment_outcome import payment_outcome, with_attention, woken
@@ -19,7 +20,8 @@ def void_outcome(known: Known, step: Step, policy: Policy, now: datetime) -> Dec
     assert known.payment is not None and step.attempt.acts_on is not None
     cancel, payment = step.attempt, with_attention(known.payment, step, policy, now)
     original = known.attempts[step.attempt.acts_on]
-    wanted = original.is_open or payment.status is PaymentStatus.VOIDING
+    lets_a_hold_go = cancel.capture_before is not None and payment.capturable > 0
+    wanted = original.is_open or lets_a_hold_go
     if cancel.state is AttemptState.SUCCEEDED:
         if original.is_open:
             return _canceled(replace(known, payment=payment), cancel, original, policy, now)
@@ -69,7 +71,7 @@ def _undone(known: Known, payment: Payment, cancel: Attempt, original: Attempt, 
             payment = replace(payment, attention=True, updated_at=now)
         return Decision(result=payment.status, payment=payment, attempts=(cancel,))
     ended = PaymentStatus.VOIDED if payment.cancel_requested else end_of_hold(original, now)
-    payment, announcement, journal = let_go(payment, cancel, ended, now)
+    payment, announcement, journal = let_go(payment, cancel, ended, now, goes_on=is_being_paid(known))
     return Decision(
         result=payment.status,
         payment=payment,
@@ -85,7 +87,9 @@ def _still_there(
 ) -> Decision:
     """The hold was not let go. The gateway is asked what has become of it: it may have lapsed, or been captured."""
     asked_for = payment.cancel_requested
-    payment = replace(payment, status=payment.standing(), attention=payment.attention or not asked_for)
+    if not is_being_paid(known):
+        payment = replace(payment, status=payment.standing())
+    payment = replace(payment, attention=payment.attention or not asked_for)
     failed = (
         void_not_taken(payment, cancel, now)
         if asked_for

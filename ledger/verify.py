@@ -228,7 +228,8 @@ _STATES = [
             OR (p.status = 'voiding' AND NOT EXISTS (SELECT 1 FROM attempts v
                 WHERE v.payment_id = p.payment_id AND v.operation = 'void' AND {_OPEN}))
             OR (p.status IN ('voided', 'canceled', 'expired', 'declined', 'failed', 'rejected')
-                AND (p.authorized > p.captured_gross + p.released
+                AND ((p.authorized > p.captured_gross + p.released AND NOT EXISTS (SELECT 1 FROM attempts v
+                      WHERE v.payment_id = p.payment_id AND v.operation = 'void' AND {_OPEN}))
                      -- A success too many is given back, and a person was told.
                      OR (p.captured_gross > 0 AND NOT p.attention)
                      OR p.captured_gross - p.capture_reversed
