@@ -106,17 +106,37 @@ def webhooks(
     from ops.verifiers import open_verifiers
     from webhooks.app import Ingestor, webhooks_app
     from webhooks.post import Post
-    from webhooks.serving import serve
+    from webhooks.serving import Limits, serve
 
     try:
         settings = read_settings()
         configure_logs(settings.log)
         verifiers = open_verifiers(settings)
         # On RabbitMQ its user may only publish; there a worker, or `payments topology`, has declared everything.
-        post = Post(open_bus(settings, queues=(), declares=settings.broker_url is None))
+        bounds = settings.webhooks
+        bus = open_bus(
+            settings,
+            queues=(),
+            declares=settings.broker_url is None,
+            confirm_timeout_s=bounds.confirm_timeout_s,
+        )
+        post = Post(bus)
+        ingestor = Ingestor(
+            verifiers,
+            post,
+            lambda: datetime.now(UTC),
+            body_within_s=bounds.request_timeout_s,
+            confirm_within_s=bounds.confirm_timeout_s + 1,  # the bus's own word first
+        )
+        limits = Limits(
+            connections=bounds.max_connections,
+            request_timeout_s=bounds.request_timeout_s,
+            stop_grace_s=bounds.stop_grace_s,
+        )
         post.start()
         log.info("ingestor_started", gateways=sorted(verifiers))
-        serve(webhooks_app(Ingestor(verifiers, post, lambda: datetime.now(UTC))), host=host, port=port)
+        app = webhooks_app(ingestor, counts_every_s=bounds.counts_every_s)
+        serve(app, host=host, port=port, limits=limits)
         post.close()
     except (SettingsError, BusRefused, OSError) as error:
         sys.exit(f"the ingestor cannot run: {error}")
@@ -183,8 +203,14 @@ def open_readers(gateways: Iterable[str]) -> dict[str, Reader]:
     return {name: import_module(module).read for name, module in modules.items() if find_spec(module)}
 
 
-def open_bus(settings: Settings, *, queues: Sequence[str], declares: bool = True) -> KombuBus:
-    """Make the bus; nothing is connected yet."""
+def open_bus(
+    settings: Settings,
+    *,
+    queues: Sequence[str],
+    declares: bool = True,
+    confirm_timeout_s: float | None = None,
+) -> KombuBus:
+    """Make the bus; nothing is connected yet. Confirms may take what the broker's settings say, unless told here."""
     broker = settings.broker
     return KombuBus(
         urls=settings.broker_urls,
@@ -192,7 +218,7 @@ def open_bus(settings: Settings, *, queues: Sequence[str], declares: bool = True
         declares=declares,
         prefetch=broker.prefetch,
         heartbeat_s=broker.heartbeat_s,
-        confirm_timeout_s=broker.confirm_timeout_s,
+        confirm_timeout_s=confirm_timeout_s or broker.confirm_timeout_s,
         tls=broker.tls,
     )
 

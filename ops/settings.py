@@ -126,6 +126,16 @@ class WorkerSettings(Block):
     breaker_pause_s: Annotated[float, Field(gt=0, le=LONGEST_PAUSE_S)] = 5.0
 
 
+class WebhookSettings(Block):
+    """Bounds and patience of the webhook ingestor."""
+
+    max_connections: Annotated[int, Field(gt=0, le=5000)] = 256
+    request_timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    confirm_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    stop_grace_s: Seconds = 20.0
+    counts_every_s: Seconds = 60.0
+
+
 class LogSettings(Block):
     """What the log looks like."""
 
@@ -162,6 +172,7 @@ class Settings(BaseSettings):
     paypal: PaypalSettings | None = None
     broker: BrokerSettings = BrokerSettings()
     worker: WorkerSettings = WorkerSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
 
     @property

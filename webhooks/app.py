@@ -9,7 +9,8 @@
 | 408    | the body did not come in time                                                                 |
 | 413    | more than 256 KiB                                                                             |
 | 415    | not JSON                                                                                      |
-| 503    | the broker has not confirmed it, or too many at once: the gateway sends it again              |
+| 500    | a fault of ours: the gateway sends it again                                                   |
+| 503    | the broker has not confirmed it: the gateway sends it again                                   |
 
 What a callback says is not looked at here: what is authentic and makes no sense is the worker's to sort out, for a
 gateway that is told no may hold back all that comes after (Adyen does).
@@ -20,9 +21,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 import structlog
@@ -35,14 +35,15 @@ from consumers.delivery import Outgoing
 from gateways.notice import Forged, Verifier
 from messages.callbacks import CALLBACK_SOURCE, GatewayCallbackReceived, callback_routing_key
 from messages.envelope import data_schema, rfc3339
+from webhooks.counts import Counts
 from webhooks.post import Post
 
 log = structlog.get_logger()
 
 MAX_BODY = 256 * 1024
-BODY_WITHIN_S = 10.0
-CONFIRM_WITHIN_S = 12.0
 RETRY_AFTER_S = 30
+FORGED_TOLD_MOST = 10
+"""Lines about forged callbacks between two of the counts, for each gateway: anybody can send more."""
 TRACED = ("user-agent", "paypal-transmission-id", "traceparent", "tracestate", "x-request-id")
 """Headers that go on with a callback. Never a signature, never a password."""
 
@@ -54,11 +55,21 @@ class _TooLarge(Exception):
 class Ingestor:
     """Takes callbacks in, one method an endpoint."""
 
-    def __init__(self, verifiers: Mapping[str, Verifier], post: Post, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        verifiers: Mapping[str, Verifier],
+        post: Post,
+        now: Callable[[], datetime],
+        *,
+        body_within_s: float,
+        confirm_within_s: float,
+    ) -> None:
         self._verifiers = verifiers
         self._post = post
         self._now = now
-        self._counts: dict[str, Counter[str]] = {gateway: Counter() for gateway in verifiers}
+        self._body_within_s = body_within_s
+        self._confirm_within_s = confirm_within_s
+        self._counts = Counts(verifiers)
 
     async def take(self, request: Request) -> Response:
         """Take one callback in."""
@@ -66,53 +77,75 @@ class Ingestor:
         verifier = self._verifiers.get(gateway)
         if verifier is None:
             return _plain("no such gateway here", 404)
-        counts = self._counts[gateway]
-        counts["received"] += 1
+        self._counts.add(gateway, "received")
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-            counts["not_json"] += 1
+            self._counts.add(gateway, "not_json")
             return _plain("application/json only", 415)
         try:
-            async with asyncio.timeout(BODY_WITHIN_S):
+            async with asyncio.timeout(self._body_within_s):
                 body = await _body(request)
         except _TooLarge:
-            counts["too_large"] += 1
+            self._counts.add(gateway, "too_large")
             return _plain("too large", 413)
         except TimeoutError:
-            counts["too_slow"] += 1
+            self._counts.add(gateway, "too_slow")
             return _plain("too slow", 408)
         except ClientDisconnect:
-            counts["gone"] += 1
+            self._counts.add(gateway, "gone")
             return _plain("", 400)
-        now = self._now()
         try:
-            await verifier.verify(headers=dict(request.headers), body=body, now=now)
-        except Forged as why:
-            counts["forged"] += 1
-            log.warning("callback_forged", gateway=gateway, why=str(why), bytes=len(body))
-            return _plain("", 401)
-        if not await self._published(gateway, body, request.headers, now):
-            counts["not_confirmed"] += 1
-            return PlainTextResponse("", 503, {"retry-after": str(RETRY_AFTER_S)})
-        counts["accepted"] += 1
-        return _plain("[accepted]", 200)
+            return await self._judged(gateway, verifier, body, request.headers)
+        except Exception as error:
+            # At the edge: its text could quote the body, so that only its kind is told.
+            self._counts.add(gateway, "failed")
+            log.error("callback_failed", gateway=gateway, kind=type(error).__name__, bytes=len(body))
+            return _plain("", 500)
 
     async def health(self, _: Request) -> Response:
         """Tell whether callbacks can be taken in, and how many were."""
         is_up = self._post.is_up
-        return JSONResponse(
-            {"broker": "up" if is_up else "away", "callbacks": {g: dict(c) for g, c in self._counts.items()}},
-            200 if is_up else 503,
-        )
+        told = {"broker": "up" if is_up else "away", "callbacks": self._counts.by_gateway()}
+        return JSONResponse(told, 200 if is_up else 503)
 
-    async def close(self) -> None:
-        """Let the verifiers' connections go."""
-        for verifier in self._verifiers.values():
-            await verifier.close()
-
-    async def _published(self, gateway: str, body: bytes, headers: Mapping[str, str], now: datetime) -> bool:
-        message = callback_message(gateway, body, headers, now)
+    @asynccontextmanager
+    async def at_work(self, *, counts_every_s: float) -> AsyncIterator[None]:
+        """Tell the counts from time to time and at the end; then let the verifiers go."""
+        teller = asyncio.create_task(self._tell_counts(counts_every_s))
         try:
-            async with asyncio.timeout(CONFIRM_WITHIN_S):
+            yield
+        finally:
+            teller.cancel()
+            with suppress(asyncio.CancelledError):
+                await teller
+            self._counts.tell()
+            for verifier in self._verifiers.values():
+                await verifier.close()
+
+    async def _tell_counts(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            self._counts.tell()
+
+    async def _judged(
+        self, gateway: str, verifier: Verifier, body: bytes, headers: Mapping[str, str]
+    ) -> Response:
+        now = self._now()
+        try:
+            await verifier.verify(headers=dict(headers), body=body, now=now)
+        except Forged as why:
+            self._counts.add(gateway, "forged")
+            if self._counts.untold(gateway, "forged") <= FORGED_TOLD_MOST:
+                log.warning("callback_forged", gateway=gateway, why=str(why), bytes=len(body))
+            return _plain("", 401)
+        if not await self._published(callback_message(gateway, body, headers, now)):
+            self._counts.add(gateway, "not_confirmed")
+            return PlainTextResponse("", 503, {"retry-after": str(RETRY_AFTER_S)})
+        self._counts.add(gateway, "accepted")
+        return _plain("[accepted]", 200)
+
+    async def _published(self, message: Outgoing) -> bool:
+        try:
+            async with asyncio.timeout(self._confirm_within_s):
                 return await self._post.send(message)
         except TimeoutError:
             return False
@@ -143,20 +176,14 @@ def callback_message(gateway: str, body: bytes, headers: Mapping[str, str], now:
     )
 
 
-def webhooks_app(ingestor: Ingestor) -> Starlette:
+def webhooks_app(ingestor: Ingestor, *, counts_every_s: float) -> Starlette:
     """The two paths."""
-
-    @asynccontextmanager
-    async def until_the_end(_app: Starlette) -> AsyncIterator[None]:
-        yield
-        await ingestor.close()
-
     app = Starlette(
         routes=[
             Route("/webhooks/{gateway}", ingestor.take, methods=["POST"]),
             Route("/health", ingestor.health, methods=["GET"]),
         ],
-        lifespan=until_the_end,
+        lifespan=lambda _: ingestor.at_work(counts_every_s=counts_every_s),
     )
     app.router.redirect_slashes = False  # a redirected POST would lose its body at some gateways
     return app

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Hashable
 from concurrent.futures import Future
 
@@ -21,7 +20,7 @@ log = structlog.get_logger()
 WAIT_S = 0.5
 RETRY_S = 1.0
 RETRY_MOST_S = 15.0
-ROOM = 1000
+ROOM = 256
 """Messages that wait for the bus at most; beyond it a gateway is told to come again."""
 
 
@@ -33,7 +32,7 @@ class Post:
         self._waiting: queue.Queue[tuple[Outgoing, Future[bool]]] = queue.Queue(ROOM)
         self._sent: dict[Hashable, Future[bool]] = {}
         self._is_up = False
-        self._is_closing = False
+        self._closing = threading.Event()
         self._pause_s = 0.0
         self._refused: BusRefused | None = None
         self._thread = threading.Thread(target=self._run, name="post", daemon=True)
@@ -65,14 +64,14 @@ class Post:
         Raises:
             BusRefused: the broker never took us; a person must act.
         """
-        self._is_closing = True
+        self._closing.set()
         self._bus.wake()
         self._thread.join()
         if self._refused is not None:
             raise self._refused
 
     def _run(self) -> None:
-        while not (self._is_closing and not self._sent and self._waiting.empty()):
+        while not (self._closing.is_set() and not self._sent and self._waiting.empty()):
             try:
                 self._turn()
             except BusDown as error:
@@ -80,17 +79,19 @@ class Post:
             except BusRefused as error:
                 self._refused = error
                 self._lose(error)
-                if self._is_closing:
+                if self._closing.is_set():
                     return
             except Exception as error:  # a thread that died in silence would leave every caller waiting
                 log.exception("post_failed")
                 self._lose(error)
+        self._is_up = False
         self._bus.close()
+        self._fail_waiting()
 
     def _turn(self) -> None:
         if not self._is_up:
             self._fail_waiting()
-            if self._is_closing:
+            if self._closing.is_set():
                 self._sent.clear()
                 return
             self._bus.open()
@@ -99,8 +100,9 @@ class Post:
         batch: list[Outgoing] = []
         while not self._waiting.empty():
             message, answer = self._waiting.get_nowait()
-            self._sent[message.receipt] = answer
-            batch.append(message)
+            if not answer.cancelled():  # else its sender has been told to come again
+                self._sent[message.receipt] = answer
+                batch.append(message)
         try:
             if batch:
                 self._bus.publish(batch)
@@ -118,9 +120,7 @@ class Post:
         self._fail_waiting()
         self._pause_s = min(self._pause_s * 2 or RETRY_S, RETRY_MOST_S)
         log.warning("broker_away", error=str(error), retry_s=self._pause_s)
-        until = time.monotonic() + self._pause_s
-        while time.monotonic() < until and not self._is_closing:
-            time.sleep(0.1)
+        self._closing.wait(self._pause_s)
 
     def _fail_waiting(self) -> None:
         while not self._waiting.empty():

@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
-from asyncio import TimerHandle, Transport
+from dataclasses import dataclass
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-MAX_CONNECTIONS = 512
-REQUEST_WITHIN_S = 10.0
-"""From the connection to the last header: uvicorn itself would wait for ever."""
-STOP_WITHIN_S = 20
+from webhooks.connections import impatient
+
+log = structlog.get_logger()
+
 BACKLOG = 512
+HEADERS_MOST = 32 * 1024
+KEEP_ALIVE_S = 5
 
 
-class _ImpatientProtocol(H11Protocol):
-    """Hangs up on a caller that has not sent its headers in time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What callers may take of us."""
 
-    _impatience: TimerHandle | None = None
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._wait_for_headers()
-
-    def on_response_complete(self) -> None:
-        self._wait_for_headers()  # of the next request: uvicorn's own patience ends with its first byte
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._impatience is not None:
-            self._impatience.cancel()
-        super().connection_lost(exc)
-
-    def _wait_for_headers(self) -> None:
-        if self._impatience is not None:
-            self._impatience.cancel()
-        self._impatience = asyncio.get_running_loop().call_later(REQUEST_WITHIN_S, self._hang_up_if_idle)
-
-    def _hang_up_if_idle(self) -> None:
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:  # no request has begun since
-            self.transport.close()
+    connections: int
+    request_timeout_s: float
+    """For the headers of a request, and once more for its body."""
+    stop_grace_s: float
+    """For what is under way when SIGTERM comes."""
 
 
-def serve(app: Starlette, *, host: str, port: int) -> None:
+def serve(app: Starlette, *, host: str, port: int, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT; what is under way is finished.
 
     Raises:
@@ -57,20 +39,28 @@ def serve(app: Starlette, *, host: str, port: int) -> None:
     listener = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
     config = uvicorn.Config(
         app,
-        http=_ImpatientProtocol,
+        http=impatient(connections_most=limits.connections, request_within_s=limits.request_timeout_s),
         ws="none",
         lifespan="on",
+        proxy_headers=False,
         access_log=False,
         log_config=None,
+        log_level="error",  # It warns of every malformed request: anybody could fill the log with those.
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=STOP_WITHIN_S,
-        h11_max_incomplete_event_size=32 * 1024,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=round(limits.stop_grace_s) or 1,
+        h11_max_incomplete_event_size=HEADERS_MOST,
     )
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # Until uvicorn has its own; and it raises what it was stopped by once more when it has stopped.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn raises it once more when it has stopped
-    uvicorn.Server(config).run(sockets=[listener])
+        signal.signal(number, stop)
+    log.info("ingestor_listens", host=host, port=listener.getsockname()[1])
+    server.run(sockets=[listener])
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -163,6 +163,13 @@ def secretive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYMENTS_BROKER_URL", f"amqps://u:{SECRET}@h/")
     monkeypatch.setenv("PAYMENTS_DATABASE_URL", f"postgresql://u:{SECRET}@h/d")
     monkeypatch.setenv("PAYMENTS_STRIPE__API_KEY", SECRET)
+    monkeypatch.setenv("PAYMENTS_STRIPE__WEBHOOK_SECRETS", json.dumps([SECRET, SECRET]))
+    monkeypatch.setenv("PAYMENTS_ADYEN__API_KEY", SECRET)
+    monkeypatch.setenv("PAYMENTS_ADYEN__MERCHANT_ACCOUNT", "ShopECOM")
+    monkeypatch.setenv("PAYMENTS_ADYEN__HMAC_KEYS", json.dumps([SECRET]))
+    monkeypatch.setenv("PAYMENTS_ADYEN__WEBHOOK_PASSWORDS", json.dumps([SECRET]))
+    monkeypatch.setenv("PAYMENTS_PAYPAL__CLIENT_ID", "client-1")
+    monkeypatch.setenv("PAYMENTS_PAYPAL__CLIENT_SECRET", SECRET)
 
 
 @pytest.mark.usefixtures("secretive")
@@ -183,6 +190,9 @@ def test_secrets_are_masked_wherever_the_settings_are_shown() -> None:
         ("PAYMENTS_STRIPE__READ_TIMEOUT_S", SECRET),
         ("PAYMENTS_LOG__LEVEL", SECRET),
         ("PAYMENTS_WORKER__RETRY_DELAYS_S", f"[{SECRET}"),
+        ("PAYMENTS_STRIPE__WEBHOOK_SECRETS", SECRET),
+        ("PAYMENTS_ADYEN__HMAC_KEYS", json.dumps([[SECRET]])),
+        ("PAYMENTS_WEBHOOKS__CONFIRM_TIMEOUT_S", SECRET),
     ],
 )
 def test_a_wrong_value_is_never_quoted(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

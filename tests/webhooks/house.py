@@ -105,11 +105,11 @@ class House:
 
 @contextmanager
 def house(
-    directory: Path, *, broker_url: str | None = None, mailbox_url: str | None = None
+    directory: Path, *, broker_url: str | None = None, mailbox_url: str | None = None, **more: str
 ) -> Iterator[House]:
     """An ingestor in good health; on the embedded broker unless another is given.
 
-    `broker_url` is how the ingestor reaches the broker, `mailbox_url` how the test does.
+    `broker_url` is how the ingestor reaches the broker, `mailbox_url` how the test does, `more` are other settings.
     """
     with (
         callers(directory) as (gateways, settings),
@@ -120,6 +120,7 @@ def house(
             **settings,
             "PAYMENTS_DATA_DIR": str(directory),
             **({"PAYMENTS_BROKER_URL": broker_url} if broker_url else {}),
+            **more,
         }
         ingestor = Ingestor(environment, directory)
         try:
