@@ -24,7 +24,7 @@ demo: .venv/runs ## run the service on this machine, with nothing else installed
 
 test: .venv/develops ## run the tests on a real RabbitMQ and PostgreSQL; ARGS="tests/ledger -x" is handed to pytest
 	@echo "Running the tests ..."
-	@$(PYTHON) -m pytest $(if $(ARGS),$(ARGS),-n $(TESTERS) --dist loadfile)
+	@$(PYTHON) -m pytest $(if $(ARGS),$(ARGS),-n $(TESTERS) --dist loadfile --no-loadscope-reorder)
 
 check: .venv/develops ## check format, lint, types and import rules
 	@echo "Checking the format ..." && $(PYTHON) -m ruff format --check --quiet --output-format=concise . \
