@@ -98,6 +98,7 @@ def _refundable_capture(known: Known, amount: int, policy: Policy) -> Attempt | 
     taken = [
         a for a in known.attempts.values() if a.operation in TAKES_MONEY and a.state is AttemptState.SUCCEEDED
     ]
+    assert taken, "what was captured has an attempt that captured it"
     given_back: dict[AttemptId | None, int] = defaultdict(int)
     for attempt in known.attempts.values():
         if attempt.operation is Operation.REFUND and attempt.state not in NOT_GIVEN_BACK:

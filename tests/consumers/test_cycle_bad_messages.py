@@ -225,7 +225,7 @@ def test_a_message_that_a_handler_fails_on_does_not_hurt_its_neighbours(
     assert b'"refund_id": "ref_1"' in letter.body
     assert letter.headers["fail-reason"] == "handler_failed"
     assert letter.headers["fail-attempts"] == 2
-    assert letter.headers["fail-detail"] == "StopIteration"
+    assert letter.headers["fail-detail"] == "AssertionError"
     assert workshop.rows("SELECT count(*) FROM refunds") == [(0,)]
     workshop.rows("UPDATE attempts SET state = 'succeeded' WHERE attempt_id = 'pay_1.a1'")
 
