@@ -2,7 +2,8 @@
 
 An Order Service stand-in publishes `examples/a_day_of_orders.jsonl` and some bytes that are no message at all,
 listens to the events, and acts as the customer who must confirm at the bank. The worker is killed (kill -9) in the
-middle and started again. In the end the gateway's own record, the events, the dead letters and the books must agree.
+middle and started again. Then one order goes through each real gateway's simulator, with its webhooks. In the end the
+gateways' own records, the events, the dead letters and the books must agree.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,21 @@ from consumers.topology import COMMANDS as COMMAND_EXCHANGE
 from consumers.topology import EVENTS, PAYMENT_COMMANDS
 from gateways.sandbox_record import SandboxRecord
 from ledger.schema import migrate
+from ledger.verify import verify
 from messages.ids import PaymentId, payment_attempt_id
 from ops.books import books_table
+from ops.demo_gateways import (
+    HAPPENS,
+    Gateways,
+    go_on,
+    ingestor,
+    order,
+    payment_of,
+    problems_at,
+    table,
+    three_gateways,
+    told,
+)
 from ops.demo_verdict import EXPECTED, Story, has_ended, outcomes, problems_of
 from ops.logs import configure_logs
 from ops.publish import publish, read_lines
@@ -106,19 +120,62 @@ def main() -> int:
     console.print(
         "[bold]A day of orders[/bold] through one worker: embedded broker, SQLite ledger, sandbox gateway.\n"
     )
-    with _worker() as running:
+    with _worker({}) as running:
         service = OrderService(url)
         count = _publish(url, ORDERS)
         _publish_nonsense(url)
         console.print(f"Order Service has published {count} commands, and some bytes that are no message.")
         _watch(console, service, running, url)
-    return _report(console, service, ledger_url)
+    console.print(outcomes(service.stories))
+    problems = list(problems_of(service.stories, record_file=HOME / "sandbox.db", ledger_url=ledger_url))
+    problems += _three_gateways(console, service, url, ledger_url)
+    return _report(console, service, ledger_url, problems)
+
+
+def _three_gateways(console: Console, service: OrderService, url: str, ledger_url: str) -> list[str]:
+    """The second act; gives what went wrong."""
+    console.print("Stripe, Adyen and PayPal, played by their simulators, get one order each.")
+    with three_gateways(HOME) as gateways:
+        home = {"PAYMENTS_DATA_DIR": str(HOME), "PAYMENTS_SANDBOX__ENABLED": "true"}
+        program, log = ROOT / "run_worker.py", HOME / "webhooks.log"
+        with ingestor(gateways, home, program=program, log=log), _worker(gateways.settings):
+            heard = _watch_gateways(service, gateways, url, ledger_url)
+        console.print(table(heard, ledger_url))
+        problems = list(problems_at(gateways))
+    for gateway, kinds in heard.items():
+        if [kind for kind in kinds if kind != "RefundPending"] != list(HAPPENS):
+            problems.append(f"{gateway}: heard {' → '.join(kinds) or 'nothing'}")
+        if not told(ledger_url, gateway):
+            problems.append(f"{gateway}: none of its webhooks came in")
+    return problems + [f"verify: {problem}" for problem in verify(ledger_url).problems]
+
+
+def _watch_gateways(
+    service: OrderService, gateways: Gateways, url: str, ledger_url: str
+) -> dict[str, list[str]]:
+    """Be Order Service: order, and go on with what is heard, until all is done and told."""
+    names = {payment_of(name): name for name in gateways.controls}
+    heard: dict[str, list[str]] = {name: [] for name in gateways.controls}
+    for gateway in gateways.controls:
+        order(url, gateway)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        for kind, event in service.listen():
+            gateway = names.get(event.get("payment_id", ""), "")
+            if gateway:
+                heard[gateway].append(kind)
+                go_on(url, gateway, kind)
+        if all(set(HAPPENS) <= set(kinds) and told(ledger_url, name) for name, kinds in heard.items()):
+            break
+        time.sleep(0.1)
+    return heard
 
 
 class _Running:
     """The worker process, which can be killed and started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: Mapping[str, str]) -> None:
+        self._more = more
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -126,7 +183,12 @@ class _Running:
         with (HOME / "worker.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, str(ROOT / "run_worker.py"), "worker"],
-                env={**clean, **FASTER, "PAYMENTS_DATA_DIR": str(HOME)},
+                env={
+                    **clean,
+                    **FASTER,
+                    "PAYMENTS_DATA_DIR": str(HOME),
+                    **self._more,
+                },
                 stdout=log,
                 stderr=log,
             )
@@ -146,8 +208,8 @@ class _Running:
 
 
 @contextmanager
-def _worker() -> Iterator[_Running]:
-    running = _Running()
+def _worker(more: Mapping[str, str]) -> Iterator[_Running]:
+    running = _Running(more)
     try:
         yield running
     finally:
@@ -198,10 +260,8 @@ def _watch(console: Console, service: OrderService, running: _Running, url: str)
             time.sleep(0.1)
 
 
-def _report(console: Console, service: OrderService, ledger_url: str) -> int:
-    console.print(outcomes(service.stories))
+def _report(console: Console, service: OrderService, ledger_url: str, problems: list[str]) -> int:
     console.print(books_table(ledger_url))
-    problems = list(problems_of(service.stories, record_file=HOME / "sandbox.db", ledger_url=ledger_url))
     if service.dead_letters() != 1:
         problems.append(f"{service.dead_letters()} dead letters instead of one")
     for problem in problems:
@@ -209,14 +269,16 @@ def _report(console: Console, service: OrderService, ledger_url: str) -> int:
     if not problems:
         console.print(
             "[green]✓[/green] every command ended as it should\n"
-            "[green]✓[/green] the gateway's own record shows each charge and refund once\n"
+            "[green]✓[/green] the gateways' own records show each charge and refund once\n"
+            "[green]✓[/green] every gateway's webhooks came in, signed as it signs them\n"
             "[green]✓[/green] the unreadable message is kept as a dead letter\n"
             "[green]✓[/green] the books balance, the audit chain is intact"
         )
     console.print(
         f"\nWhere to look next, with PAYMENTS_DATA_DIR={HOME} in the environment:\n"
-        f"  .venv/bin/payments show pay_1025   the story of a lost answer\n"
-        f"  .venv/bin/payments verify          the proof of the books\n"
+        f"  .venv/bin/payments show pay_1025      the story of a lost answer\n"
+        f"  .venv/bin/payments show pay_at_adyen  a payment whose every step is told by webhook\n"
+        f"  .venv/bin/payments verify             the proof of the books\n"
         f"and {HOME}/worker.log for what the worker said, README.md for the way through six files."
     )
     return 1 if problems else 0

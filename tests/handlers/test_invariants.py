@@ -335,7 +335,9 @@ def check_status(payment: Payment, attempts: Sequence[Attempt]) -> None:
         case PaymentStatus.REVERSED:
             assert 0 < payment.captured_gross == payment.capture_reversed
         case status if status in OVER_WITHOUT_MONEY:
-            assert payment.capturable == 0 or any(a.operation is Operation.VOID and a.is_open for a in attempts)
+            assert payment.capturable == 0 or any(
+                a.operation is Operation.VOID and a.is_open for a in attempts
+            )
             kept = net - payment.refunded - payment.refund_pending - payment.refunded_external
             assert not payment.captured_gross or (payment.attention and kept <= 0)
         case _:
