@@ -9,7 +9,7 @@ from handlers.attempt import Step, closed, look_up
 from handlers.calling_off import is_being_paid
 from handlers.decision import Decision, Known, Policy
 from handlers.hold import end_of_hold, let_go
-from handlers.payment_outcome import payment_outcome, with_attention, woken
+from handlers.payment_outcome import payment_outcome, with_attention, woken, woken_captures
 from handlers.requests import call_for
 from handlers.void_requested import void_not_taken
 from ledger.states import Attempt, AttemptState, Payment, PaymentStatus
@@ -76,6 +76,7 @@ def _undone(known: Known, payment: Payment, cancel: Attempt, original: Attempt, 
         result=payment.status,
         payment=payment,
         attempts=(cancel, replace(original, due_at=None, updated_at=now)),
+        captures=woken_captures(known, payment, now),
         refunds=woken(known, payment, now),
         announcements=(announcement,),
         journals=(journal,),
@@ -95,8 +96,10 @@ def _still_there(
         if asked_for
         else Decision(result=payment.status, payment=payment)
     )
-    assert failed.payment is not None
+    after = failed.payment
+    assert after is not None
+    failed = replace(failed, captures=woken_captures(known, after, now))
     if not policy.gateways[original.gateway].can_be_asked:
         return replace(failed, attempts=(cancel,))
     look = look_up(original, policy, now)
-    return replace(failed, attempts=(cancel, look.attempt), call=call_for(look, failed.payment))
+    return replace(failed, attempts=(cancel, look.attempt), call=call_for(look, after))

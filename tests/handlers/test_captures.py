@@ -353,8 +353,12 @@ def test_where_the_gateway_captures_in_parts_a_second_part_need_not_wait_for_the
     assert story.payment.capture_pending == 800
     assert capture(story, "cap_2").status is CaptureStatus.SUBMITTED
     story.answer(approved_in_full(capturing(story, "cap_2"), "ch_2"))
-    assert story.payment.status is PaymentStatus.CAPTURING
-    assert (story.payment.captured_gross, story.payment.capture_pending) == (300, 500)
+    payment = story.payment
+    assert (payment.status, payment.captured_gross, payment.capture_pending) == (
+        PaymentStatus.CAPTURING,
+        300,
+        500,
+    )
     story.answer(approved_in_full(capturing(story), "ch_1"), call=story.calls[-2])
     assert story.payment.status is PaymentStatus.PARTIALLY_CAPTURED
     assert (story.payment.captured_gross, story.payment.capture_pending) == (800, 0)

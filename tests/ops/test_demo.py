@@ -59,7 +59,7 @@ def test_the_demo_ends_well_and_leaves_the_books_to_look_at(tmp_path: Path) -> N
     shown = (tmp_path / "demo.txt").read_text()
 
     assert status == 0, shown
-    assert shown.count("✓") == 4
+    assert shown.count("✓") == 5
     assert "✗" not in shown
     assert "Traceback" not in shown
     assert max(map(len, shown.splitlines())) <= 80
