@@ -82,7 +82,8 @@ def _called_off(known: Known, payment: Payment, attempt: Attempt, policy: Policy
         voiding = replace(payment, status=PaymentStatus.VOIDING)
         lets_go = replace(sent, capture_before=attempt.capture_before, updated_at=now)
         return Decision(result=voiding.status, payment=voiding, attempts=(lets_go,))
-    return call_off(replace(known, payment=payment), attempt, policy, now)
+    after = replace(known, payment=payment, attempts={**known.attempts, attempt.attempt_id: attempt})
+    return call_off(after, attempt, policy, now)
 
 
 def _may_be_tried_otherwise(payment: Payment, attempt: Attempt, answer: Answer | None) -> bool:

@@ -100,6 +100,14 @@ def _still_there(
     assert after is not None
     failed = replace(failed, captures=woken_captures(known, after, now))
     if not policy.gateways[original.gateway].can_be_asked:
-        return replace(failed, attempts=(cancel,))
+        return replace(failed, attempts=(cancel, _watched(original, policy, now) if asked_for else original))
     look = look_up(original, policy, now)
     return replace(failed, attempts=(cancel, look.attempt), call=call_for(look, after))
+
+
+def _watched(held: Attempt, policy: Policy, now: datetime) -> Attempt:
+    """The hold's own timer was stopped when it was to be let go: it may lapse after all."""
+    if held.capture_before is None:
+        return held
+    due_at = held.capture_before if held.is_warned else held.capture_before - policy.expiry_warning
+    return replace(held, due_at=max(due_at, now), updated_at=now)
