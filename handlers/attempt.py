@@ -136,7 +136,7 @@ def when_answered(
 
 def closed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
     """End it."""
-    return replace(attempt, state=state, due_at=None, updated_at=now)
+    return replace(attempt, state=state, expires_at=None, due_at=None, updated_at=now)
 
 
 def in_doubt(attempt: Attempt, detail: str, policy: Policy, now: datetime) -> Attempt:

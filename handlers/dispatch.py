@@ -126,9 +126,10 @@ def _attempt_due(known: Known, attempt: Attempt, policy: Policy, now: datetime) 
         return conclude(known, when_due(attempt, policy, now), None, policy, now)
     if is_held_by(attempt):
         return hold_due(known, attempt, policy, now)
-    if is_given_back_when_due(attempt, payment):
+    if is_given_back_when_due(attempt, payment, now):
         # Whatever comes of it, this attempt needs no further look.
-        looked_at = Decision(result=payment.status, attempts=(replace(attempt, due_at=None, updated_at=now),))
+        done = replace(attempt, expires_at=None, due_at=None, updated_at=now)
+        looked_at = Decision(result=payment.status, attempts=(done,))
         return looked_at.then(give_back(known, payment, attempt, "late", policy, now))
     return _read_again(known, attempt, policy, now)
 

@@ -29,7 +29,7 @@ def hold_due(known: Known, attempt: Attempt, policy: Policy, now: datetime) -> D
     assert payment is not None and attempt.capture_before is not None
     if not payment.capturable:
         return Decision(result=payment.status, attempts=(replace(attempt, due_at=None, updated_at=now),))
-    if payment.late and not payment.captured_gross:
+    if now >= _kept_until(payment, attempt) and payment.status is PaymentStatus.AUTHORIZED and payment.late:
         return call_off(known, attempt, policy, now)
     if now < attempt.capture_before - policy.expiry_warning:
         # It was being read again, and the answer was lost.
@@ -66,18 +66,33 @@ def still_held(known: Known, attempt: Attempt, policy: Policy, now: datetime) ->
     """The gateway says that a hold is still good. After its time it is let go all the same: nobody took it."""
     payment = known.payment
     assert payment is not None
-    lapses_at = attempt.capture_before
     is_free = payment.status in (PaymentStatus.AUTHORIZED, PaymentStatus.PARTIALLY_CAPTURED)
-    if lapses_at is not None and now >= lapses_at and is_free and payment.capturable:
+    if is_free and payment.capturable and now >= _kept_until(payment, attempt):
         if not _could_not_be_let_go(known, attempt):
             return call_off(known, attempt, policy, now)
         needs_a_person = replace(payment, attention=True, updated_at=now)
         given_up = replace(attempt, due_at=None, updated_at=now)
         return Decision(result=payment.status, payment=needs_a_person, attempts=(given_up,))
-    due_at = None
-    if payment.capturable and lapses_at is not None:
-        due_at = max(lapses_at, now + RECHECK) if attempt.is_warned else lapses_at - policy.expiry_warning
-    return Decision(result=payment.status, attempts=(replace(attempt, due_at=due_at, updated_at=now),))
+    watched = replace(attempt, due_at=next_look(payment, attempt, policy, now), updated_at=now)
+    return Decision(result=payment.status, attempts=(watched,))
+
+
+def next_look(payment: Payment, attempt: Attempt, policy: Policy, now: datetime) -> datetime | None:
+    """When a hold is to be looked at next; not at all once nothing is left of it."""
+    if not payment.capturable or attempt.capture_before is None:
+        return None
+    kept_until = _kept_until(payment, attempt)
+    if attempt.is_warned or kept_until < attempt.capture_before:
+        return kept_until if kept_until > now else now + RECHECK
+    return max(attempt.capture_before - policy.expiry_warning, now)
+
+
+def _kept_until(payment: Payment, attempt: Attempt) -> datetime:
+    """When it is let go if nobody took it: at its end, or sooner if it came late and nobody claims it."""
+    assert attempt.capture_before is not None
+    if payment.late and not payment.captured_gross and attempt.expires_at is not None:
+        return min(attempt.expires_at, attempt.capture_before)
+    return attempt.capture_before
 
 
 def _could_not_be_let_go(known: Known, held: Attempt) -> bool:

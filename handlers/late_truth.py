@@ -22,10 +22,10 @@ from gateways.protocol import (
     Unknown,
 )
 from handlers.attempt import closed
-from handlers.calling_off import HOLDS_MONEY, call_off
+from handlers.calling_off import call_off
 from handlers.decision import Decision, Known, Policy, announce, stretched
 from handlers.give_back import give_back
-from handlers.hold import hold_is_gone, let_go, still_held
+from handlers.hold import hold_is_gone, is_held_by, let_go, next_look, still_held
 from handlers.payment_outcome import succeeded
 from ledger.journals import (
     capture_reversed,
@@ -67,23 +67,30 @@ def late_truth(
         case Absent():
             if attempt.state is AttemptState.SUCCEEDED:
                 return _for_a_person(known, attempt, "the gateway no longer knows of it")
-            return _as_it_was(known, attempt)
+            return _as_it_was(known, attempt, policy, now)
         case Pending() | ActionRequired() | Opened():
-            return _as_it_was(known, attempt)
+            return _as_it_was(known, attempt, policy, now)
         case _:
             assert_never(answer)
 
 
-def _as_it_was(known: Known, attempt: Attempt) -> Decision:
-    assert known.payment is not None
-    return Decision(result=known.payment.status, attempts=(attempt,))
+def _as_it_was(known: Known, attempt: Attempt, policy: Policy, now: datetime) -> Decision:
+    """Nothing new, and what its timer was for is still to come."""
+    payment = known.payment
+    assert payment is not None
+    if is_held_by(attempt):
+        attempt = replace(attempt, due_at=next_look(payment, attempt, policy, now))
+    elif is_kept_for_now(attempt, payment):
+        attempt = replace(attempt, due_at=attempt.expires_at)
+    return Decision(result=payment.status, attempts=(attempt,))
 
 
 def _ask_later(known: Known, attempt: Attempt, policy: Policy, now: datetime) -> Decision:
+    assert known.payment is not None
     if not policy.gateways[attempt.gateway].can_be_asked:
-        return _as_it_was(known, attempt)
+        return _as_it_was(known, attempt, policy, now)
     delay = stretched(policy.inquiry_delays, attempt.inquiries, seed=attempt.attempt_id)
-    return _as_it_was(known, replace(attempt, due_at=now + delay))
+    return Decision(result=known.payment.status, attempts=(replace(attempt, due_at=now + delay),))
 
 
 def _for_a_person(known: Known, attempt: Attempt, text: str) -> Decision:
@@ -105,7 +112,7 @@ def _it_stands(known: Known, attempt: Attempt, policy: Policy, now: datetime) ->
         case AttemptState.SUCCEEDED if attempt.operation is Operation.AUTHORIZE:
             return still_held(known, attempt, policy, now)
         case AttemptState.SUCCEEDED:
-            return _as_it_was(known, attempt)
+            return _as_it_was(known, attempt, policy, now)
         case AttemptState.REVERSED if attempt.operation in (Operation.SALE, Operation.CAPTURE):
             return _reversal_undone(known, attempt, now)
         case AttemptState.REVERSED:
@@ -131,7 +138,8 @@ def _late_payment(known: Known, done: Attempt, policy: Policy, now: datetime) ->
     assert payment is not None
     was_over = payment.status in OVER_WITHOUT_MONEY
     before = payment.status
-    done = replace(done, due_at=now + policy.late_grace if was_over else None)
+    claimed_by = now + policy.late_grace if was_over else None
+    done = replace(done, expires_at=claimed_by, due_at=claimed_by)
     if done.operation is Operation.AUTHORIZE:
         done = replace(done, capture_before=now + policy.hold_lasts)
     payment = replace(payment, attention=True, late=payment.late or was_over, updated_at=now)
@@ -250,7 +258,7 @@ def _late_void(known: Known, done: Attempt, now: datetime) -> Decision:
 
 def _it_does_not(known: Known, attempt: Attempt, no: Declined, policy: Policy, now: datetime) -> Decision:
     if attempt.state is not AttemptState.SUCCEEDED:
-        return _as_it_was(known, attempt)
+        return _as_it_was(known, attempt, policy, now)
     match attempt.operation:
         case Operation.AUTHORIZE:
             ended = PaymentStatus.EXPIRED if no.reason is DeclineReason.EXPIRED else PaymentStatus.VOIDED
@@ -366,11 +374,16 @@ def _refund_came_back(
     )
 
 
-def is_given_back_when_due(attempt: Attempt, payment: Payment) -> bool:
-    """Whether a sale that came late was kept for its time of grace, and is to be given back now."""
+def is_kept_for_now(attempt: Attempt, payment: Payment) -> bool:
+    """Whether a sale that came late is kept for its time of grace, until `expires_at`."""
     return (
         payment.late
         and attempt.operation is Operation.SALE
         and attempt.state is AttemptState.SUCCEEDED
-        and attempt.operation in HOLDS_MONEY
+        and attempt.expires_at is not None
     )
+
+
+def is_given_back_when_due(attempt: Attempt, payment: Payment, now: datetime) -> bool:
+    """Whether the time of grace of a sale that came late is over, and it is to be given back now."""
+    return is_kept_for_now(attempt, payment) and attempt.expires_at is not None and attempt.expires_at <= now

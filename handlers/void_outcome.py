@@ -8,7 +8,7 @@ from datetime import datetime
 from handlers.attempt import Step, closed, look_up
 from handlers.calling_off import is_being_paid
 from handlers.decision import Decision, Known, Policy
-from handlers.hold import end_of_hold, let_go
+from handlers.hold import end_of_hold, let_go, next_look
 from handlers.payment_outcome import payment_outcome, with_attention, woken, woken_captures
 from handlers.requests import call_for
 from handlers.void_requested import void_not_taken
@@ -100,14 +100,8 @@ def _still_there(
     assert after is not None
     failed = replace(failed, captures=woken_captures(known, after, now))
     if not policy.gateways[original.gateway].can_be_asked:
-        return replace(failed, attempts=(cancel, _watched(original, policy, now) if asked_for else original))
+        # Its own timer was stopped when it was to be let go: what a command could not end may lapse.
+        due_at = next_look(failed.payment, original, policy, now) if asked_for else None
+        return replace(failed, attempts=(cancel, replace(original, due_at=due_at, updated_at=now)))
     look = look_up(original, policy, now)
     return replace(failed, attempts=(cancel, look.attempt), call=call_for(look, after))
-
-
-def _watched(held: Attempt, policy: Policy, now: datetime) -> Attempt:
-    """The hold's own timer was stopped when it was to be let go: it may lapse after all."""
-    if held.capture_before is None:
-        return held
-    due_at = held.capture_before if held.is_warned else held.capture_before - policy.expiry_warning
-    return replace(held, due_at=max(due_at, now), updated_at=now)

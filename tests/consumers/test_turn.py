@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from consumers.outbound import EventKey
-from consumers.turn import Result, Work, run_turn
+from consumers.turn import Result, Told, Work, run_turn
 from gateways.protocol import AuthorizeRequest, LookupRequest, RefundRequest
 from handlers.decision import Answered, Call, Happening, TimerDue
 from ledger.ledger import Ledger
@@ -52,7 +52,9 @@ class Desk:
         self.unconfirmed: set[EventKey] = set()
         """Events this worker has published; the broker's word is still out."""
 
-    def turn(self, *happenings: Happening | Unreadable, confirmed: list[EventKey] | None = None) -> Result:
+    def turn(
+        self, *happenings: Happening | Told | Unreadable, confirmed: list[EventKey] | None = None
+    ) -> Result:
         """Run one turn over them, publish what it says may be published."""
         result = run_turn(
             self.ledger,
