@@ -37,6 +37,22 @@ def is_overdue(attempt: Attempt, known: Known, now: datetime) -> bool:
     )
 
 
+def left_of(known: Known, held: Attempt) -> int:
+    """What one authorization still holds, in minor units; there may be another beside it, one too many."""
+    assert known.payment is not None
+    acted_on_it = [a for a in known.attempts.values() if a.acts_on == held.attempt_id]
+    let_go = any(a.operation is Operation.VOID and a.state is AttemptState.SUCCEEDED for a in acted_on_it)
+    if let_go or held.reason is not None:
+        return 0
+    taken = sum(
+        a.amount
+        for a in acted_on_it
+        if a.operation is Operation.CAPTURE
+        and (a.is_open or a.state in (AttemptState.SUCCEEDED, AttemptState.REVERSED))
+    )
+    return max(min(held.amount - taken, known.payment.capturable), 0)
+
+
 def call_off(known: Known, attempt: Attempt, policy: Policy, now: datetime) -> Decision:
     """Ask the gateway to cancel what an authorization or sale has opened or holds.
 
@@ -45,7 +61,7 @@ def call_off(known: Known, attempt: Attempt, policy: Policy, now: datetime) -> D
     assert known.payment is not None
     payment = known.payment
     number = payment.attempts + 1
-    held = payment.capturable if attempt.state is AttemptState.SUCCEEDED else 0
+    held = left_of(known, attempt) if attempt.state is AttemptState.SUCCEEDED else 0
     cancel = Attempt(
         attempt_id=payment_attempt_id(attempt.payment_id, number),
         payment_id=attempt.payment_id,

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from gateways.protocol import Capabilities
 from handlers.attempt import send
+from handlers.calling_off import left_of
 from handlers.decision import Asked, Decision, Known, Policy, Rejection, announce
 from handlers.rejection import conflict
 from handlers.requests import call_for
@@ -148,12 +149,13 @@ def _take(known: Known, payment: Payment, capture: Capture, policy: Policy, now:
 
 
 def hold_of(known: Known) -> Attempt:
-    """The authorization that captures act on: the latest that succeeded."""
-    return [
+    """The authorization that captures act on: the latest that succeeded and still holds something."""
+    succeeded = [
         a
         for a in known.attempts.values()
         if a.operation is Operation.AUTHORIZE and a.state is AttemptState.SUCCEEDED
-    ][-1]
+    ]
+    return max(succeeded, key=lambda a: bool(left_of(known, a)) * (succeeded.index(a) + 1))
 
 
 def _refuse(

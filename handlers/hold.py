@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from handlers.attempt import look_up
-from handlers.calling_off import call_off, is_being_paid
+from handlers.calling_off import call_off, is_being_paid, left_of
 from handlers.decision import Announcement, Decision, Known, Policy, announce
 from handlers.requests import call_for
 from ledger.journals import Journal, release
 from ledger.states import Attempt, AttemptState, Payment, PaymentStatus
-from messages.events import PaymentExpired, PaymentExpiring, PaymentReleased, PaymentVoided
+from messages.events import FailureReason, PaymentExpired, PaymentExpiring, PaymentReleased, PaymentVoided
 from messages.operation import Operation
 
 RECHECK = timedelta(hours=1)
@@ -133,11 +133,15 @@ def hold_is_gone(known: Known, attempt: Attempt, ended: PaymentStatus, now: date
     """The gateway says the hold is gone, though we did not let it go (books, P32, P33 and P42)."""
     payment = known.payment
     assert payment is not None
-    attempt = replace(attempt, due_at=None, updated_at=now)
-    if not payment.capturable:
+    left = left_of(known, attempt)
+    # The reason says that it is gone: told again, it does not take another hold with it.
+    reason = FailureReason.EXPIRED if ended is PaymentStatus.EXPIRED else FailureReason.CANCELED
+    attempt = replace(attempt, reason=reason, due_at=None, updated_at=now)
+    if not left:
         return Decision(result=payment.status, attempts=(attempt,))
     goes_on = is_being_paid(known)
-    payment, announcement, journal = let_go(payment, attempt, ended, now, goes_on=goes_on)
+    gone = replace(attempt, amount=left)
+    payment, announcement, journal = let_go(payment, gone, ended, now, goes_on=goes_on)
     return Decision(
         result=payment.status,
         payment=payment,

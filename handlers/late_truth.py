@@ -118,7 +118,8 @@ def _it_stands(known: Known, attempt: Attempt, policy: Policy, now: datetime) ->
         case AttemptState.REVERSED:
             return _for_a_person(known, attempt, "a refund that had come back has gone through after all")
         case _:
-            done = closed(attempt, AttemptState.SUCCEEDED, now)
+            # Why it had ended is no longer so.
+            done = closed(replace(attempt, reason=None, code=None, soft=False), AttemptState.SUCCEEDED, now)
             match attempt.operation:
                 case Operation.AUTHORIZE | Operation.SALE:
                     return _late_payment(known, done, policy, now)
@@ -298,7 +299,7 @@ def _reversed(known: Known, attempt: Attempt, no: Declined, now: datetime) -> De
 
 def _reversal_undone(known: Known, attempt: Attempt, now: datetime) -> Decision:
     """Money that had been taken back is there again (books, P52)."""
-    done = closed(attempt, AttemptState.SUCCEEDED, now)
+    done = closed(replace(attempt, reason=None, code=None), AttemptState.SUCCEEDED, now)
     payment, captures = _with_reversed(known, done, CaptureStatus.SUCCEEDED, -done.amount, now)
     payment, announcement = announce(
         payment,

@@ -101,7 +101,7 @@ def _still_there(
     failed = replace(failed, captures=woken_captures(known, after, now))
     if not policy.gateways[original.gateway].can_be_asked:
         # Its own timer was stopped when it was to be let go: what a command could not end may lapse.
-        due_at = next_look(failed.payment, original, policy, now) if asked_for else None
+        due_at = next_look(after, original, policy, now) if asked_for else None
         return replace(failed, attempts=(cancel, replace(original, due_at=due_at, updated_at=now)))
     look = look_up(original, policy, now)
     return replace(failed, attempts=(cancel, look.attempt), call=call_for(look, after))
