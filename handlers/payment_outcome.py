@@ -40,8 +40,11 @@ def payment_outcome(
     known: Known, step: Step, answer: Answer | None, policy: Policy, now: datetime
 ) -> Decision:
     """Draw the payment's conclusion from a step of its authorization or sale; `answer` is what led to it, if any."""
-    payment, attempt = known.payment, step.attempt
+    payment = known.payment
     assert payment is not None, "an attempt belongs to a payment"
+    if payment.cancel_requested and _would_begin(step.attempt, answer):
+        step = Step(attempt=closed(step.attempt, AttemptState.CANCELED, now))
+    attempt = step.attempt
     if _may_be_tried_otherwise(payment, attempt, answer):
         another = _another_try(known, payment, attempt, answer, policy, now)
         if another is not None:
@@ -63,6 +66,11 @@ def payment_outcome(
     if after.cancel_requested and attempt.state is AttemptState.SUCCEEDED:
         return concluded.then(_called_off(known, after, attempt, policy, now))
     return concluded
+
+
+def _would_begin(attempt: Attempt, answer: Answer | None) -> bool:
+    """Whether no money can have moved yet, and the next call is what would move it."""
+    return not attempt.doubtful and (attempt.state is AttemptState.CREATED or isinstance(answer, Opened))
 
 
 def _called_off(known: Known, payment: Payment, attempt: Attempt, policy: Policy, now: datetime) -> Decision:
