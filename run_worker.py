@@ -57,7 +57,7 @@ def worker() -> None:
     try:
         settings = read_settings()
         configure_logs(settings.log)
-        run(settings)
+        run(settings, open_gateways(settings))
     except (SettingsError, BusRefused, NotMigrated, LedgerDown, OSError) as error:
         sys.exit(f"the worker cannot run: {error}")
 
@@ -142,8 +142,8 @@ def webhooks(
         sys.exit(f"the ingestor cannot run: {error}")
 
 
-def run(settings: Settings) -> None:
-    """Build the parts and run the cycle until SIGTERM or SIGINT."""
+def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
+    """Build the other parts and run the cycle until SIGTERM or SIGINT."""
     embedded = settings.database_url is None
     if embedded:
         from ledger.schema import migrate
@@ -152,7 +152,6 @@ def run(settings: Settings) -> None:
         migrate(
             settings.ledger_url
         )  # a newcomer's own file; a production database is migrated by an operator
-    gateways = open_gateways(settings)
     cycle = Cycle(
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         bus=open_bus(settings, queues=[queue.name for queue in WORK_QUEUES]),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.street.street import CARDS, Street, street
+from tests.workers import eventually
 
 SOFTLY_DECLINED = "pm_card_chargeDeclinedInsufficientFunds"
 HARD_DECLINED = "pm_card_chargeDeclinedStolenCard"
@@ -62,10 +63,22 @@ def test_an_outcome_nobody_knows_never_goes_to_another_gateway(place: Street) ->
 
 def test_a_payment_called_off_while_it_is_on_the_line_is_given_back(place: Street) -> None:
     control = place.gateways["stripe"].control
-    control.arm("slow", seconds=1.5, match={"idempotency_key": "called-off.a1"})
+    control.arm("slow", seconds=1.5, match={"path": "/v1/payment_intents/*/confirm"})
 
     place.pay("stripe", "called-off")
+    eventually(lambda: bool(place.moved("stripe", "called-off")), within_s=30, what="Stripe has charged")
     place.void("called-off")
 
     assert place.await_event("called-off.void", "RefundProcessed").body["amount"]["minor"] == 10_000
     assert place.moved("stripe", "called-off") == [("sale", 10_000), ("refund", 10_000)]
+
+
+def test_a_payment_called_off_before_its_money_moves_is_never_charged(place: Street) -> None:
+    control = place.gateways["stripe"].control
+    control.arm("slow", seconds=1.5, match={"idempotency_key": "never-begun.a1"})
+
+    place.pay("stripe", "never-begun")
+    place.void("never-begun")
+
+    assert place.await_event("never-begun", "PaymentFailed").body["reason"] == "canceled_by_command"
+    assert place.moved("stripe", "never-begun") == []
