@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format messages clean
+.PHONY: help demo test bench bench-quick chaos-real check format messages clean
 .DELETE_ON_ERROR:
 
 PYTHON := .venv/bin/python
@@ -16,8 +16,8 @@ ifneq ($(shell cat .venv/made-for 2>/dev/null),$(CURDIR))
 endif
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' Makefile
 
 demo: .venv/runs ## run the service on this machine, with nothing else installed, and watch payments go through
 	@$(PYTHON) -m ops.demo
@@ -25,6 +25,15 @@ demo: .venv/runs ## run the service on this machine, with nothing else installed
 test: .venv/develops ## run the tests on a real RabbitMQ and PostgreSQL; ARGS="tests/ledger -x" is handed to pytest
 	@echo "Running the tests ..."
 	@$(PYTHON) -m pytest $(if $(ARGS),$(ARGS),-n $(TESTERS) --dist loadfile --no-loadscope-reorder)
+
+chaos-real: .venv/develops ## kill, stop, freeze and cut real servers under load, then judge (15 min); ARGS="--seed 7 --minutes 5"
+	@$(PYTHON) -m tests.chaos_real $(ARGS)
+
+bench: .venv/develops ## measure it beside celery, dramatiq, FastStream, kombu and pika (15 min); ARGS="--json figures.json"
+	@$(PYTHON) -m bench $(ARGS)
+
+bench-quick: .venv/develops ## the same in three minutes, for daily use
+	@$(PYTHON) -m bench --quick $(ARGS)
 
 check: .venv/develops ## check format, lint, types and import rules
 	@echo "Checking the format ..." && $(PYTHON) -m ruff format --check --quiet --output-format=concise . \
@@ -67,4 +76,4 @@ clean: ## remove what make and the tools have made
 
 .venv/develops: .venv/made-for $(NEEDS)
 	@echo "Installing what the service and its tests need (a minute, once) ..."
-	@$(PIP_INSTALL) -e '.[dev,jobs,examples]' && touch .venv/runs $@
+	@$(PIP_INSTALL) -e '.[dev,jobs,examples,bench]' && touch .venv/runs $@

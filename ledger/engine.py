@@ -12,12 +12,12 @@ from sqlalchemy.engine import make_url
 from ledger.errors import LedgerDown
 from ledger.patience import ImpatientConnection
 
-_POSTGRES_OPTIONS = (
+POSTGRES_OPTIONS = (
     "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
     # A worker that froze in the middle of a turn lets go of its payments, and of its audit chain.
     " -c idle_in_transaction_session_timeout=60s"
 )
-_BY_KEY = (
+BY_KEY = (
     " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan"
     # A bitmap never forgets index entries of rows that are gone; an index scan reads each of them once.
     " -c enable_bitmapscan=off"
@@ -48,7 +48,7 @@ def open_engine(url: str, *, by_key: bool = False, patience_s: float = math.inf)
                 max_overflow=0,
                 pool_timeout=5,
                 connect_args={
-                    "options": _POSTGRES_OPTIONS + _BY_KEY if by_key else _POSTGRES_OPTIONS,
+                    "options": POSTGRES_OPTIONS + BY_KEY if by_key else POSTGRES_OPTIONS,
                     "connect_timeout": 5,
                     "application_name": "payments",
                     # A server that went silent is given up, not waited for.

@@ -56,6 +56,11 @@ class Rabbitmq:
             trust_env=False,
         )
 
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return str(self._call("GET", "overview").json()["rabbitmq_version"])
+
     def fresh_vhost(self) -> str:
         """Make an empty virtual host and give its URL."""
         self._vhosts += 1
