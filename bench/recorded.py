@@ -35,7 +35,6 @@ from ledger.ledger import Turn
 
 BATCH = 200
 CLIENTS = 2
-_SECONDS = 8
 _POLICY = Policy(default_gateway="bench", gateways={"bench": PatientGateway.capabilities})
 _POSITIONS = 10_000
 """Audit lines a turn may write: each turn begins at the next multiple."""
@@ -75,7 +74,7 @@ class RecordedLedger:
             self.statements = recorder.statements
 
 
-def pgbench_per_s(servers: Servers) -> float:
+def pgbench_per_s(servers: Servers, *, seconds: int = 8) -> float:
     """Payments per second that pgbench brings through PostgreSQL with our statements."""
     with place(servers, OURS) as where:
         script, prepare = _record(where.plain_database_url)
@@ -86,7 +85,7 @@ def pgbench_per_s(servers: Servers) -> float:
                     connection.execute(statement)
         path = Path(directory) / "turn.sql"
         path.write_text(script)
-        return _run(path, where.plain_database_url) * BATCH
+        return _run(path, where.plain_database_url, seconds) * BATCH
 
 
 def _record(database_url: str) -> tuple[str, list[str]]:
@@ -193,7 +192,7 @@ def _numbered(statements: list[str], client: int) -> Iterator[str]:
         yield text
 
 
-def _run(script: Path, database_url: str) -> float:
+def _run(script: Path, database_url: str, seconds: int) -> float:
     """Transactions per second."""
     parts = urlsplit(database_url)
     environment = {
@@ -202,7 +201,7 @@ def _run(script: Path, database_url: str) -> float:
         "PGOPTIONS": f"{POSTGRES_OPTIONS}{BY_KEY}",
     }
     argv = ["pgbench", "--no-vacuum", "--define", "n=1", "--file", str(script)]
-    argv += ["--client", str(CLIENTS), "--jobs", str(CLIENTS), "--time", str(_SECONDS)]
+    argv += ["--client", str(CLIENTS), "--jobs", str(CLIENTS), "--time", str(seconds)]
     argv += ["--host", parts.hostname or "", "--port", str(parts.port), "--username", parts.username or ""]
     done = subprocess.run(
         [*argv, parts.path.lstrip("/")], env=environment, capture_output=True, text=True, check=False
