@@ -132,6 +132,9 @@ def _looked_at_soon_all(known: Known, now: datetime) -> tuple[Attempt, ...]:
 def _released_elsewhere(
     known: Known, payment: Payment, notice: Notice, policy: Policy, now: datetime
 ) -> Decision:
+    ours = _cancellation_of_ours(known, notice)
+    if ours is not None and notice.says is not None:
+        return _as_it_says(known, ours, notice, notice.says, policy, now)
     held = next((a for a in known.attempts.values() if is_held_by(a)), None)
     if held is None:
         return Decision(result="noted", attempts=_looked_at_soon_all(known, now))
@@ -141,6 +144,27 @@ def _released_elsewhere(
     if isinstance(notice.says, Approved):
         return hold_is_gone(known, held, PaymentStatus.VOIDED, now)
     return Decision(result="noted")
+
+
+def _cancellation_of_ours(known: Known, notice: Notice) -> Attempt | None:
+    """The cancellation of ours that a notice may be about, though it bears the payment's name alone.
+
+    Its own reference came with an answer that was lost, or is not here yet. Of several the first is meant: they ask
+    for the same, and what one of them was told is true for all.
+    """
+    nameless = (
+        attempt
+        for attempt in known.attempts.values()
+        if attempt.operation is Operation.VOID
+        and attempt.is_open
+        and attempt.gateway == notice.gateway
+        and attempt.reference is None
+    )
+    for cancel in sorted(nameless, key=lambda attempt: attempt.created_at):
+        original = known.attempts.get(cancel.acts_on) if cancel.acts_on is not None else None
+        if original is not None and notice.parent_reference in (original.reference, original.attempt_id):
+            return cancel
+    return None
 
 
 def external_names(payment_id: str, reference: str) -> tuple[RefundId, AttemptId]:

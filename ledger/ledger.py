@@ -219,8 +219,9 @@ class Turn:
     def find(self, traces: Iterable[Trace]) -> dict[Trace, Found]:
         """Tell which payments some notices are about: by our own name for it, by the gateway's, by its parent's."""
         traces = list(traces)
-        names = sorted({trace.attempt_id for trace in traces if trace.attempt_id})
         theirs = {name for trace in traces for name in (trace.reference, trace.parent_reference) if name}
+        # A parent that the gateway has never named is called by our own name for it.
+        names = sorted({trace.attempt_id for trace in traces if trace.attempt_id} | theirs)
         columns = "SELECT gateway, attempt_id, reference, payment_id, refund_id FROM attempts WHERE "
         with self._bulk.together():
             ours = self._ask(columns + "attempt_id {keys}", names)
@@ -232,7 +233,9 @@ class Turn:
             row = by_name.get((trace.gateway, trace.attempt_id)) or by_reference.get(
                 (trace.gateway, trace.reference)
             )
-            parent = by_reference.get((trace.gateway, trace.parent_reference))
+            parent = by_reference.get((trace.gateway, trace.parent_reference)) or by_name.get(
+                (trace.gateway, trace.parent_reference)
+            )
             if row is not None:
                 found[trace] = Found(payment_id=row[3], attempt_id=row[1], refund_id=row[4])
             elif parent is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,13 @@ class Worker(ConsumerProducerMixin):
 def main() -> None:
     """Consume until killed."""
     with kombu.Connection(work.BROKER_URL, transport_options={"confirm_publish": True}) as connection:
-        Worker(connection).run()
+        worker = Worker(connection)
+
+        def stop(*_: object) -> None:
+            worker.should_stop = True
+
+        signal.signal(signal.SIGTERM, stop)
+        worker.run()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 
 import pika
@@ -45,6 +46,7 @@ def main() -> None:
         channel.basic_ack(method.delivery_tag)
 
     channel.basic_consume(work.COMMANDS, on_message)
+    signal.signal(signal.SIGTERM, lambda *_: connection.add_callback_threadsafe(channel.stop_consuming))
     channel.start_consuming()
 
 

@@ -83,6 +83,7 @@ def callbacks(desk: Desk) -> list[tuple[Any, ...]]:
         ({"reference": "pi_1"}, "pay_1.a1"),
         ({"attempt_id": "somebody.elses", "reference": "pi_1"}, "pay_1.a1"),
         ({"reference": "re_unheard_of", "parent_reference": "pi_1"}, None),
+        ({"reference": "re_unheard_of", "parent_reference": "pay_1.a1"}, None),
     ],
 )
 def test_a_notice_leads_to_its_payment(desk: Desk, trace: dict[str, Any], attempt: AttemptId | None) -> None:

@@ -508,6 +508,38 @@ def test_p33_a_silent_gateways_word_for_a_dashboard_void_is_booked() -> None:
     assert journals(story) == ["J01", "J03"]
 
 
+@pytest.mark.parametrize("says", [Approved(reference="void_9", amount=PRICE), NO], ids=["done", "not done"])
+@pytest.mark.parametrize("answer", [None, unknown()], ids=["before the answer", "the answer is lost"])
+def test_a_silent_gateways_word_about_a_cancellation_of_ours_ends_it_though_it_is_not_named(
+    answer: Any, says: Any
+) -> None:
+    story = held(with_gateway(**SILENT))
+    story.ask_void()
+    call = story.calls[-1]
+    if answer is not None:
+        story.answer(answer)
+    story.notice(
+        operation=Operation.VOID, reference="void_9", parent_reference=story.sale.reference, says=says
+    )
+    if answer is None:
+        story.answer(pending("void_9"), call=call)
+
+    done = isinstance(says, Approved)
+    assert story.cancellation.state is (AttemptState.SUCCEEDED if done else AttemptState.DECLINED)
+    assert story.payment.status is (PaymentStatus.VOIDED if done else PaymentStatus.AUTHORIZED)
+    assert journals(story) == (["J01", "J03"] if done else ["J01"])
+    assert not story.payment.attention
+
+
+def test_a_silent_gateways_word_about_another_payments_cancellation_leaves_ours_alone() -> None:
+    story = held(with_gateway(**SILENT))
+    story.ask_void()
+    story.answer(unknown())
+    story.notice(operation=Operation.VOID, reference="void_9", parent_reference="another", says=NO)
+
+    assert story.cancellation.state is AttemptState.UNKNOWN
+
+
 def test_a_dashboard_void_that_did_not_come_through_is_no_news() -> None:
     story = held(with_gateway(**SILENT))
     decision = story.notice(operation=Operation.VOID, reference="void_9", says=NO)
