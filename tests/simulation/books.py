@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from ledger.ledger import Ledger, Turn
-from ledger.records import Changes, Due, Loaded, OutboxEvent, Wanted
+from ledger.records import Changes, Due, Found, Loaded, OutboxEvent, Trace, Wanted
 from tests.simulation.edges import Edge
 
 
@@ -19,6 +19,10 @@ class TurnWithEdges(Turn):
         self._turn = turn
         self._passed = passed
 
+    def find(self, traces: Iterable[Trace]) -> dict[Trace, Found]:
+        """See `Turn`."""
+        return self._turn.find(traces)
+
     def load(self, wanted: Wanted) -> Loaded:
         """See `Turn`."""
         loaded = self._turn.load(wanted)
@@ -27,7 +31,7 @@ class TurnWithEdges(Turn):
 
     def write(self, changes: Changes) -> None:
         """See `Turn`."""
-        self.written = _described(changes)
+        self.written = described(changes)
         self._turn.write(changes)
 
     def stored(self, streams: list[str]) -> list[OutboxEvent]:
@@ -78,9 +82,11 @@ class LedgerWithEdges(Ledger):
         return claimed
 
 
-def _described(changes: Changes) -> str:
+def described(changes: Changes) -> str:
     """What a turn writes, in few words."""
     words = [f"{p.payment_id} {p.status}" for p in (*changes.new_payments, *changes.payments)]
+    words += [f"{c.capture_id} {c.status}" for c in (*changes.new_captures, *changes.captures)]
+    words += [f"notice {row.notice_id} {row.state}" for row in changes.callbacks]
     words += [f"{r.refund_id} {r.status}" for r in (*changes.new_refunds, *changes.refunds)]
     words += [f"{a.attempt_id}#{a.call_number} {a.state}" for a in (*changes.new_attempts, *changes.attempts)]
     words += [f"{e.type} {e.event_id}" for e in (*changes.events, *changes.rejections)]

@@ -8,9 +8,10 @@ from random import Random
 from typing import Any
 
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
+from messages.commands import CaptureRequested, PaymentRequested, RefundRequested, VoidRequested
 from messages.envelope import data_schema
 from tests.simulation.broker import Sent
-from tests.simulation.edges import FAULTS, Trouble
+from tests.simulation.edges import FAULTS, Edge, Trouble
 from tests.simulation.gateway import Manner
 from tests.simulation.line import Trip
 from tests.simulation.plan import (
@@ -20,6 +21,7 @@ from tests.simulation.plan import (
     Elapse,
     Kill,
     Lose,
+    Notify,
     Publish,
     Refuse,
     Reply,
@@ -32,8 +34,12 @@ from tests.simulation.plan import (
 from tests.simulation.world import World
 
 SOURCE = "/order-service"
+ROUTING_KEYS = {
+    command.__name__: command.routing_key
+    for command in (PaymentRequested, CaptureRequested, VoidRequested, RefundRequested)
+}
 PAYMENT_FATES = {
-    "approve": 50,
+    "approve": 80,
     "decline": 8,
     "refuse": 4,
     "slow-approve": 8,
@@ -81,19 +87,25 @@ def _commands(chance: Random) -> list[Sent]:
     refunds: list[Sent] = []
     one_order = chance.random() < 0.4
     for number in range(1, chance.choice([1, 1, 2, 3]) + 1):
+        manual = chance.random() < 0.35
         payment_id, order_id = f"pay-{number}", "order-1" if one_order else f"order-{number}"
         amount = chance.randrange(1, 2000)
-        payments.append(_payment(chance, payment_id, order_id, amount))
+        payments.append(_payment(chance, payment_id, order_id, amount, manual=manual))
         if chance.random() < 0.06:
             payments.append(
-                _payment(chance, payment_id, order_id, amount + 1, message_id=f"other-{payment_id}")
+                _payment(
+                    chance, payment_id, order_id, amount + 1, manual=manual, message_id=f"other-{payment_id}"
+                )
             )
+        payments += _captures(chance, payment_id, amount) if manual else []
+        if chance.random() < (0.2 if manual else 0.06):
+            payments.append(_sent("VoidRequested", f"cmd-void-{number}", {"payment_id": payment_id}))
         refunds += _refunds(chance, payment_id, amount)
     if chance.random() < 0.05:
         refunds.append(_refund("ref-lost", "pay-lost", 1, "approve"))
     if chance.random() < 0.1:
         refunds.append(_unreadable(chance, message_id="unreadable-1"))
-    if chance.random() < 0.1:
+    if chance.random() < 0.3:
         refunds.append(_unreadable(chance, message_id=""))
     commands = payments + refunds
     if chance.random() < 0.3:
@@ -102,16 +114,35 @@ def _commands(chance: Random) -> list[Sent]:
 
 
 def _payment(
-    chance: Random, payment_id: str, order_id: str, amount: int, *, message_id: str | None = None
+    chance: Random,
+    payment_id: str,
+    order_id: str,
+    amount: int,
+    *,
+    manual: bool,
+    message_id: str | None = None,
 ) -> Sent:
     data = {
         "payment_id": payment_id,
         "order_id": order_id,
         "amount": {"minor": amount, "currency": "USD" if chance.random() < 0.03 else "EUR"},
         "payment_method": {"token": _fate(chance, PAYMENT_FATES)},
-        "capture": "manual" if chance.random() < 0.15 else "automatic",
+        "capture": "manual" if manual else "automatic",
     }
     return _sent("PaymentRequested", message_id or f"cmd-{payment_id}", data)
+
+
+def _captures(chance: Random, payment_id: str, held: int) -> list[Sent]:
+    captures = []
+    for number in range(1, chance.choice([0, 1, 1, 1, 2]) + 1):
+        capture_id = f"cap-{payment_id[4:]}-{number}"
+        data: dict[str, Any] = {"capture_id": capture_id, "payment_id": payment_id}
+        minor = chance.choice([None, None, held, (held + 1) // 2, held + 1])
+        if minor is not None:
+            data["amount"] = {"minor": minor, "currency": "EUR"}
+            data["final"] = chance.random() < 0.8
+        captures.append(_sent("CaptureRequested", f"cmd-{capture_id}", data))
+    return captures
 
 
 def _refunds(chance: Random, payment_id: str, captured: int) -> list[Sent]:
@@ -154,10 +185,9 @@ def _sent(kind: str, message_id: str, data: dict[str, Any]) -> Sent:
     }
     if message_id:
         headers["cloudEvents_id"] = message_id
-    is_payment = kind == "PaymentRequested"
     return Sent(
-        queue=PAYMENT_COMMANDS if is_payment else REFUND_COMMANDS,
-        routing_key="payment.requested" if is_payment else "refund.requested",
+        queue=REFUND_COMMANDS if kind == "RefundRequested" else PAYMENT_COMMANDS,
+        routing_key=ROUTING_KEYS[kind],
         message_id=message_id or "nameless",
         type=kind,
         headers=headers,
@@ -175,7 +205,7 @@ class Chance:
         self._random = Random(seed)
         self.setting = a_setting(self._random)
         self.length = self._random.choice([20, 40, 80])
-        self._trouble = self._random.choice([0.1, 0.3, 0.5])
+        self._trouble = self._random.choice([0.1, 0.4, 0.7])
         self._lossy = self._random.choice([0.1, 0.3, 0.7])
         # Half of a seed's troubles are of few kinds: what takes two of them to go wrong is met sooner.
         self._favoured = self._random.sample(TROUBLES, 3)
@@ -187,12 +217,16 @@ class Chance:
         kinds = {"publish": 4 if self._rest else 0, "step": 8, "elapse": 3, "broker": 0.5, "process": 0.3}
         kinds["publish again"] = 0.5 if world.published else 0
         kinds["line"] = 6 if world.line.trips else 0
+        kinds["notice"] = 1.5 if world.gateway.entries else 0
         kinds["start"] = 1.5 if None in world.workers else 0
         match chance.choices(list(kinds), list(kinds.values()))[0]:
             case "publish":
                 return Publish(self._rest.pop(0))
             case "publish again":
                 return Publish(chance.choice(sorted(world.published)))
+            case "notice":
+                number = chance.randrange(len(world.gateway.entries))
+                return Notify(entry=number, names_it=chance.random() < 0.7)
             case "elapse":
                 return Elapse(self._length_of_time(world))
             case "line":
@@ -222,12 +256,17 @@ class Chance:
 
     def _some_trouble(self) -> Trouble:
         chance = self._random
-        some = self._favoured if chance.random() < 0.5 else TROUBLES
-        edge, fault = chance.choice(some)
+        if chance.random() < 0.2:
+            # Where all is well nothing comes of it: what is loaded is locked. A missing lock shows nowhere else.
+            return Trouble(edge=Edge.LOADED, fault="is overtaken", busy=chance.random() < 0.5)
+        edge, fault = chance.choice(self._favoured if chance.random() < 0.5 else TROUBLES)
+        # A step that has much to do comes by twenty edges, most come by five.
+        anywhere = chance.random() < 0.6
         return Trouble(
-            edge=edge,
-            passage=chance.choice([1, 1, 1, 2, 3]),
-            fault=fault,
+            edge=None if anywhere else edge,
+            passage=chance.randrange(1, 18) if anywhere else chance.choice([1, 1, 1, 2, 3]),
+            fault=None if anywhere else fault,
+            pick=chance.randrange(60),
             taken=chance.choice([0, 0, 1, 9]),
             pause_s=chance.choice([0, 0, 1, 5]),
             busy=chance.random() < 0.5,

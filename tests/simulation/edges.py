@@ -66,10 +66,13 @@ FAULTS: dict[Edge, tuple[Fault, ...]] = {
 class Trouble:
     """What goes wrong in one step of a worker, and where."""
 
-    edge: Edge
+    edge: Edge | None = None
+    """None: whichever comes, and whatever can go wrong there."""
     passage: int = 1
     """At the first, second, … time that the step comes by."""
-    fault: Fault
+    fault: Fault | None = None
+    pick: int = 0
+    """Which of the faults that are possible, where none is named."""
     taken: int = 0
     """How many of the messages on the line the broker still takes, should the line break."""
     pause_s: float = 0.0
@@ -85,13 +88,14 @@ class Passage:
     trouble: Trouble | None = None
     passed: int = 0
 
-    def comes_to(self, edge: Edge) -> Trouble | None:
-        """Here is an edge: is there trouble?"""
+    def comes_to(self, edge: Edge) -> tuple[Fault, Trouble] | None:
+        """Here is an edge: is there trouble, and which?"""
         trouble = self.trouble
-        if trouble is None or trouble.edge is not edge:
+        if trouble is None or trouble.edge not in (None, edge):
             return None
         self.passed += 1
         if self.passed < trouble.passage:
             return None
         self.trouble = None
-        return trouble
+        possible = FAULTS[edge]
+        return trouble.fault or possible[trouble.pick % len(possible)], trouble

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal, assert_never
 from zlib import crc32
 
+from gateways.notice import Notice
 from gateways.protocol import (
     Absent,
     ActionRequired,
@@ -29,11 +30,13 @@ from gateways.protocol import (
     VoidRequest,
 )
 from handlers.decision import GatewayRequest
+from messages.ids import AttemptId
 from messages.money import Money
 from messages.operation import Operation
 
 Answer = Outcome | Opened | Absent
-State = Literal["done", "declined", "under way", "waits for the customer", "canceled"]
+State = Literal["done", "declined", "under way", "waits for the customer", "canceled", "captured"]
+"""A hold is done while it holds; once captured it holds nothing any more, whatever part was taken."""
 
 FATES = (
     "approve",
@@ -50,6 +53,16 @@ FATES = (
 stored and replayed, with or without an effect. A number behind it is its length in seconds: `slow-approve:600`.
 """
 
+CAPTURE_FATES = (
+    *["approve"] * 6,
+    "decline",
+    "slow-approve:600",
+    "slow-decline:600",
+    "fault-executed",
+    "fault-nothing",
+)
+"""A capture carries no word of the customer's: how it goes is told by its key."""
+
 LONGEST_LAG = timedelta(minutes=13)
 """After this long at most an operation can be found: shorter than the service waits for a second absence."""
 
@@ -64,6 +77,8 @@ class Entry:
     order_id: str | None
     amount: Money
     reference: str
+    parent: Entry | None = None
+    """For a capture: the hold it takes from."""
     state: State
     visible_at: datetime
     ends_at: datetime | None = None
@@ -105,7 +120,7 @@ class Gateway:
             case RefundRequest():
                 return self._replayed(request.attempt_id, now) or self._refund(request, now)
             case CaptureRequest():
-                raise AssertionError("nobody captures in these stories")
+                return self._replayed(request.attempt_id, now) or self._capture(request, now)
             case _:
                 assert_never(request)
 
@@ -114,6 +129,8 @@ class Gateway:
         for entry in self.entries:
             if entry.ends_at is not None and entry.ends_at <= now:
                 entry.ends_at, entry.state = None, entry.ends_as
+                if entry.parent is not None and entry.state == "declined":
+                    entry.parent.state = "done"
 
     def effects(self, operation: Operation) -> list[Entry]:
         """What has moved or held money, or let it go."""
@@ -156,6 +173,20 @@ class Gateway:
             request, fate=fate, operation=Operation.REFUND, order_id=None, reference=None, now=now
         )
 
+    def _capture(self, request: CaptureRequest, now: datetime) -> Answer:
+        hold = self._by_reference(request.authorization_reference)
+        if hold is None or hold.state != "done" or request.amount.minor > hold.amount.minor:
+            return self._stored(request.attempt_id, _declined(DeclineReason.OTHER, None), now)
+        fate = CAPTURE_FATES[crc32(request.attempt_id.encode()) % len(CAPTURE_FATES)]
+        before = len(self.entries)
+        answer = self._execute(
+            request, fate=fate, operation=Operation.CAPTURE, order_id=None, reference=None, now=now
+        )
+        for entry in self.entries[before:]:
+            if entry.state != "declined":
+                entry.parent, hold.state = hold, "captured"
+        return answer
+
     def _void(self, request: VoidRequest, now: datetime) -> Answer:
         target = self._by_reference(request.authorization_reference)
         held = target is not None and target.operation is Operation.AUTHORIZE and target.state == "done"
@@ -167,7 +198,7 @@ class Gateway:
 
     def _execute(
         self,
-        request: AuthorizeRequest | RefundRequest,
+        request: AuthorizeRequest | CaptureRequest | RefundRequest,
         *,
         fate: str,
         operation: Operation,
@@ -200,7 +231,7 @@ class Gateway:
 
     def _entry(
         self,
-        request: AuthorizeRequest | RefundRequest | VoidRequest,
+        request: AuthorizeRequest | CaptureRequest | RefundRequest | VoidRequest,
         *,
         operation: Operation,
         order_id: str | None,
@@ -226,10 +257,24 @@ class Gateway:
         part = crc32(key.encode()) % 4  # none, a third, two thirds, all of it
         return LONGEST_LAG * part / 3
 
+    def notice(self, entry: Entry, *, names_it: bool) -> Notice:
+        """What the gateway tells unasked of an operation as it stands; told twice, it has the same id."""
+        return Notice(
+            gateway="stripe",
+            notice_id=f"{entry.reference}:{entry.state}",
+            event=f"{entry.operation}.{entry.state}".replace(" ", "_"),
+            operation=entry.operation,
+            attempt_id=AttemptId(entry.key) if names_it else None,
+            reference=entry.reference,
+            parent_reference=entry.parent.reference if entry.parent is not None else None,
+            amount=entry.amount,
+            came_through=entry.state in ("done", "captured"),
+        )
+
     # --- what is told ------------------------------------------------------------------------------------------
 
     def _look_up(self, request: LookupRequest, now: datetime) -> Answer:
-        if self.manner.two_steps and request.operation is not Operation.REFUND:
+        if self.manner.two_steps and request.operation not in (Operation.REFUND, Operation.CAPTURE):
             if request.operation is Operation.VOID:
                 return self._voided(request)
             entry = self._by_reference(request.reference or "")
@@ -251,7 +296,7 @@ class Gateway:
 
     def _told(self, entry: Entry) -> Outcome:
         match entry.state:
-            case "done":
+            case "done" | "captured":
                 return Approved(reference=entry.reference, amount=entry.amount)
             case "declined":
                 return _declined(DeclineReason.INSUFFICIENT_FUNDS, entry.reference)

@@ -11,6 +11,7 @@ from typing import Any
 from consumers.delivery import Outgoing
 from gateways.protocol import Absent, LookupRequest, NotSent
 from ledger.verify import verify
+from messages.ids import own_refund_id
 from messages.operation import Operation
 from tests.simulation.broker import Sent
 from tests.simulation.gateway import Entry
@@ -24,6 +25,7 @@ ENDS_OF_PAYMENTS = {
     "PaymentExpired",
     "PaymentVoided",
 }
+ENDS_OF_VOIDS = {"PaymentVoided", "PaymentVoidFailed", "PaymentFailed", "PaymentExpired", "PaymentReversed"}
 ENDS_OF_REFUNDS = {"RefundProcessed", "RefundFailed"}
 OVER_WITHOUT_MONEY = {"PaymentFailed", "PaymentExpired", "PaymentVoided"}
 ABSENCE = timedelta(minutes=15) - CALL_LIMIT
@@ -64,6 +66,7 @@ def judge(world: World) -> list[str]:
     found = [*world.problems, *heard.problems]
     found += _sequences(heard)
     found += _payments(world, heard)
+    found += _captures(world, heard)
     found += _refunds(world, heard)
     found += _orders(world)
     found += _commands(world, heard)
@@ -87,7 +90,7 @@ def _outbox(world: World, heard: Heard) -> Iterator[str]:
     """What was heard is what is written down, and the other way round."""
     written = {
         f"{stream}.e{sequence}": bytes(body)
-        for stream, sequence, body in world.books.execute("SELECT stream, sequence, body FROM outbox")
+        for stream, sequence, body in world.books.rows("SELECT stream, sequence, body FROM outbox")
     }
     for event_id in sorted(written.keys() - heard.by_id.keys()):
         yield f"event {event_id} was written down and never heard"
@@ -113,32 +116,41 @@ def _has_ended(sent: Sent, heard: Heard) -> bool:
     command = json.loads(sent.body)
     if sent.type == "RefundRequested":
         return bool(heard.ends(command["refund_id"], ENDS_OF_REFUNDS))
+    if sent.type == "CaptureRequested":
+        return bool(_ends_of_capture(heard, command["payment_id"], command["capture_id"]))
+    if sent.type == "VoidRequested":
+        given_back = heard.ends(own_refund_id(command["payment_id"], "void"), ENDS_OF_REFUNDS)
+        return bool(given_back or heard.ends(command["payment_id"], ENDS_OF_VOIDS))
     return bool(heard.ends(command.get("payment_id", ""), ENDS_OF_PAYMENTS))
 
 
 # --- what was done -----------------------------------------------------------------------------------------------
 
 
-HELD_AND_LET_GO = [["PaymentAuthorized", "PaymentVoided"], ["PaymentAuthorized", "PaymentExpired"]]
-"""Nobody captures here: what is held is called off in time, or lapses."""
+HELD_AND_MORE = [
+    ["PaymentAuthorized", end] for end in ("PaymentVoided", "PaymentExpired", "PaymentSucceeded")
+]
+"""What is held is called off, lapses, or is captured: once, for this gateway captures a payment once."""
 
 
 def _payments(world: World, heard: Heard) -> Iterator[str]:
-    charged: dict[str, list[Entry]] = defaultdict(list)
+    taken: dict[str, list[Entry]] = defaultdict(list)
     held: dict[str, list[Entry]] = defaultdict(list)
-    for entry in world.gateway.effects(Operation.SALE):
-        charged[entry.payment_id].append(entry)
+    given = _given_back(world)
+    for entry in world.gateway.effects(Operation.SALE) + world.gateway.effects(Operation.CAPTURE):
+        taken[entry.payment_id].append(entry)
     for entry in world.gateway.effects(Operation.AUTHORIZE):
         held[entry.payment_id].append(entry)
-    for payment_id in sorted(charged.keys() | held.keys() | heard.sequences.keys()):
-        times, ends = len(charged[payment_id]), heard.ends(payment_id, ENDS_OF_PAYMENTS)
+    for payment_id in sorted(taken.keys() | held.keys() | heard.sequences.keys()):
+        times, ends = len(taken[payment_id]), heard.ends(payment_id, ENDS_OF_PAYMENTS)
+        back_again = sum(e.amount.minor for e in taken[payment_id]) == given[payment_id]
         if times > 1:
             yield f"{payment_id} was charged {times} times"
         if len(held[payment_id]) > 1:
             yield f"{payment_id} holds the money {len(held[payment_id])} times"
-        if len(ends) > 1 and ends not in HELD_AND_LET_GO:
+        if len(ends) > 1 and ends not in HELD_AND_MORE:
             yield f"{payment_id} was announced as {ends}"
-        if times and "PaymentSucceeded" not in ends:
+        if times and "PaymentSucceeded" not in ends and not back_again:
             yield f"{payment_id} was charged and announced as {ends}"
         if "PaymentSucceeded" in ends and not times:
             yield f"{payment_id} was announced as succeeded and never charged"
@@ -146,7 +158,34 @@ def _payments(world: World, heard: Heard) -> Iterator[str]:
             yield f"{payment_id} holds money and was announced as {ends}"
         if ends == ["PaymentAuthorized"] and not held[payment_id]:
             yield f"{payment_id} was announced as authorized and holds nothing"
-        yield from _amounts(payment_id, charged[payment_id], heard)
+        yield from _amounts(payment_id, taken[payment_id], heard)
+
+
+def _given_back(world: World) -> Counter[str]:
+    given: Counter[str] = Counter()
+    for entry in world.gateway.effects(Operation.REFUND):
+        given[entry.payment_id] += entry.amount.minor
+    return given
+
+
+def _captures(world: World, heard: Heard) -> Iterator[str]:
+    """A capture is announced as what it came to at the gateway, once."""
+    times: Counter[str] = Counter()
+    for entry in world.gateway.effects(Operation.CAPTURE):
+        times[entry.key.rpartition(".")[0]] += 1
+    for sent in world.setting.commands:
+        if sent.type == "CaptureRequested":
+            command = json.loads(sent.body)
+            name = command["capture_id"]
+            ends = _ends_of_capture(heard, command["payment_id"], name)
+            if len(ends) > 1:
+                yield f"{name} was announced as {ends}"
+            if ("PaymentSucceeded" in ends) != bool(times[name]):
+                yield f"{name} was captured {times[name]} times and announced as {ends}"
+
+
+def _ends_of_capture(heard: Heard, payment_id: str, capture_id: str) -> list[str]:
+    return [event["type"] for event in heard.about[payment_id] if event.get("capture_id") == capture_id]
 
 
 def _amounts(payment_id: str, charged: list[Entry], heard: Heard) -> Iterator[str]:
@@ -159,17 +198,16 @@ def _amounts(payment_id: str, charged: list[Entry], heard: Heard) -> Iterator[st
 
 def _refunds(world: World, heard: Heard) -> Iterator[str]:
     taken: Counter[str] = Counter()
-    given: Counter[str] = Counter()
+    given = _given_back(world)
     times: dict[str, list[Entry]] = defaultdict(list)
-    for entry in world.gateway.effects(Operation.SALE):
+    for entry in world.gateway.effects(Operation.SALE) + world.gateway.effects(Operation.CAPTURE):
         taken[entry.payment_id] += entry.amount.minor
     for entry in world.gateway.effects(Operation.REFUND):
-        given[entry.payment_id] += entry.amount.minor
-        times[entry.key.partition(".")[0]].append(entry)
+        times[entry.key.rpartition(".")[0]].append(entry)
     for payment_id, amount in given.items():
         if amount > taken[payment_id]:
             yield f"{payment_id}: {amount} was given back of {taken[payment_id]}"
-    refunds = {subject for subject in heard.about if subject.startswith("ref-")}
+    refunds = {subject for subject in heard.about if heard.ends(subject, ENDS_OF_REFUNDS)}
     for refund_id in sorted(times.keys() | refunds):
         ends = heard.ends(refund_id, ENDS_OF_REFUNDS)
         if len(ends) > 1:
@@ -195,8 +233,14 @@ def _orders(world: World) -> Iterator[str]:
 
 
 def _keys(world: World) -> Iterator[str]:
-    """What the gateway was asked was written down before."""
-    written = {attempt_id for (attempt_id,) in world.books.execute("SELECT attempt_id FROM attempts")}
+    """What the gateway was asked was written down before, under the same key."""
+    for name in world.line.unwritten:
+        yield f"call {name} left before it was written down"
+    left = Counter(f"{call.attempt_id}#{call.call_number}" for call, _ in world.line.sent)
+    for name, times in left.items():
+        if times > 1:  # a number is given in one transaction: whoever commits it makes the call
+            yield f"call {name} left {times} times"
+    written = {attempt_id for (attempt_id,) in world.books.rows("SELECT attempt_id FROM attempts")}
     for key in sorted({call.request.attempt_id for call, _ in world.line.sent} - written):
         yield f"the gateway was asked under {key}, which is not written down"
 
@@ -211,6 +255,8 @@ def _conclusions(world: World, heard: Heard) -> Iterator[str]:
             if event["type"] in ("PaymentFailed", "RefundFailed") and event["category"] == "failed":
                 attempt_id = f"{subject}.{'r' if event['type'] == 'RefundFailed' else 'a'}1"
                 yield from _failed(world, attempt_id, event["reason"])
+            if event["type"] == "PaymentCaptureFailed" and event["category"] == "failed":
+                yield from _failed(world, f"{event['capture_id']}.c1", event["reason"])
 
 
 def _failed(world: World, attempt_id: str, reason: str) -> Iterator[str]:

@@ -51,6 +51,9 @@ class Line:
     """All calls under way, and what was ever sent and told."""
 
     gateway: Gateway
+    is_written_down: Callable[[Call], bool]
+    unwritten: list[str] = field(default_factory=list)
+    """Calls that left before what they do was committed: after a crash nobody would know of them."""
     trips: dict[str, Trip] = field(default_factory=dict)
     sent: list[tuple[Call, datetime]] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
@@ -60,6 +63,8 @@ class Line:
         trip = Trip(call=call, left_at=now, tell=tell)
         self.trips[trip.name] = trip
         self.sent.append((call, now))
+        if not self.is_written_down(call):
+            self.unwritten.append(trip.name)
 
     def arrive(self, trip: Trip, now: datetime) -> None:
         """The request reaches the gateway, which acts on it."""

@@ -76,6 +76,15 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Notify:
+    """The gateway tells unasked how one of its operations stands: early, late, or once more."""
+
+    entry: int
+    names_it: bool
+    """Whether it says our own name for the operation, or its own only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Elapse:
     """Time passes."""
 
@@ -112,4 +121,6 @@ class Shuffle:
     seed: int
 
 
-Action = Publish | Step | Arrive | Reply | Lose | Vanish | Refuse | Elapse | Cut | Kill | Start | Shuffle
+Action = (
+    Publish | Step | Arrive | Reply | Lose | Vanish | Refuse | Notify | Elapse | Cut | Kill | Start | Shuffle
+)

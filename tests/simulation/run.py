@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.schema import migrate
 from tests.simulation.chance import Chance
+from tests.simulation.database import Place, sqlite_in
 from tests.simulation.judge import judge
 from tests.simulation.plan import Action, Setting
 from tests.simulation.world import World, observed
@@ -24,18 +24,15 @@ class Run:
     actions: tuple[Action, ...]
     story: tuple[str, ...]
     problems: tuple[str, ...]
+    injected: Mapping[str, int]
+    """What went wrong on purpose, and how often."""
 
 
 @dataclass(slots=True)
 class Stage:
-    """Where runs take place: a directory, and empty books to begin with."""
+    """Where runs take place: each begins with empty books."""
 
-    directory: Path
-    template: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.template = self.directory / "empty.db"
-        migrate(f"sqlite:///{self.template}")
+    place: Place
 
     def run(self, seed: int) -> Run:
         """Run what a seed decides."""
@@ -61,19 +58,23 @@ class Stage:
         happening: Callable[[World], Iterator[Action]],
         actions: Sequence[Action],
     ) -> Run:
-        for leftover in self.directory.glob("ledger.db*"):
-            leftover.unlink()
-        world = World(setting, template=self.template, directory=self.directory)
-        try:
-            with observed(world):
-                for action in happening(world):
-                    world.perform(action)
-                world.come_to_rest()
-            problems = tuple(judge(world))
-        finally:
-            world.close()
+        with self.place() as books:
+            world = World(setting, books)
+            try:
+                with observed(world):
+                    for action in happening(world):
+                        world.perform(action)
+                    world.come_to_rest()
+                problems = tuple(judge(world))
+            finally:
+                world.close()
         return Run(
-            seed=seed, setting=setting, actions=tuple(actions), story=tuple(world.story), problems=problems
+            seed=seed,
+            setting=setting,
+            actions=tuple(actions),
+            story=tuple(world.story),
+            problems=problems,
+            injected=world.injected,
         )
 
 
@@ -82,4 +83,4 @@ def a_stage() -> Iterator[Stage]:
     """A stage in memory, if there is a file system for it: the books are real, but need not outlive the run."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
-        yield Stage(Path(directory))
+        yield Stage(sqlite_in(Path(directory)))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 import traceback
+from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any, assert_never
 
@@ -17,38 +15,40 @@ import structlog
 from consumers.cycle import Cycle, Limits
 from consumers.delivery import BusDown
 from gateways.protocol import Capabilities
-from handlers.decision import Policy
+from handlers.decision import Call, Policy
 from ledger.ledger import Conflict, LedgerDown
-from ledger.tables import iso
 from tests.builders import NOON
 from tests.simulation import plan
 from tests.simulation.books import LedgerWithEdges
 from tests.simulation.broker import Broker, SimulatedBus
+from tests.simulation.callbacks import callback, read_callback
+from tests.simulation.database import Books
 from tests.simulation.edges import Died, Edge, Passage, Trouble
 from tests.simulation.gateway import Gateway
 from tests.simulation.line import CALL_LIMIT, Line, SimulatedCalls
 
 PATIENCE = timedelta(days=60)
 """How long a run may take to come to rest, in its own time."""
-ROUNDS = 5000
+ROUNDS = 500
+"""How many times all workers may step until then; a hundred is the most that was seen."""
 
 
 class World:
     """Everything but the workers' own code."""
 
-    def __init__(self, setting: plan.Setting, *, template: Path, directory: Path) -> None:
-        path = directory / "ledger.db"
-        shutil.copyfile(template, path)
-        self.url = f"sqlite:///{path}"
+    def __init__(self, setting: plan.Setting, books: Books) -> None:
+        self.books = books
+        self.url = books.url
         self.now = NOON
         self.setting = setting
         self.story: list[str] = []
         self.problems: list[str] = []
+        self.injected: Counter[str] = Counter()
+        """What went wrong on purpose, and how often."""
         self.broker = Broker()
         self.gateway = Gateway(setting.manner)
-        self.line = Line(self.gateway)
+        self.line = Line(self.gateway, self._is_written_down)
         self.published: set[int] = set()
-        self.books = sqlite3.connect(path, isolation_level=None)
         self.policy = Policy(
             default_gateway="stripe",
             gateways={
@@ -77,7 +77,6 @@ class World:
         for process in self.workers:
             if process is not None:
                 process.ledger.close()
-        self.books.close()
 
     def tell(self, text: str) -> None:
         """Go on with the story."""
@@ -94,6 +93,8 @@ class World:
         """Let an action happen; one that is not possible now does nothing."""
         match action:
             case plan.Publish(command=command):
+                if command in self.published:
+                    self.injected["a command is published again"] += 1
                 self.published.add(command)
                 self.broker.ready.append(self.setting.commands[command])
                 self.tell(f"published: {self.setting.commands[command].message_id}")
@@ -105,22 +106,27 @@ class World:
                     self.step(process, trouble)
             case plan.Arrive() | plan.Reply() | plan.Lose() | plan.Vanish() | plan.Refuse():
                 self._on_the_line(action)
+            case plan.Notify(entry=number, names_it=names_it):
+                self._notify(number, names_it=names_it)
             case plan.Elapse(seconds=seconds):
                 self.elapse(seconds)
             case plan.Cut(worker=worker, taken=taken):
                 process = self.workers[worker]
                 if process is not None:
+                    self.injected["loses the broker between two steps"] += 1
                     self.tell(f"{process.name}: the line to the broker breaks")
                     process.bus.lose_line(taken=taken)
             case plan.Kill(worker=worker, taken=taken):
                 process = self.workers[worker]
                 if process is not None:
+                    self.injected["dies between two steps"] += 1
                     self.tell(f"{process.name} dies between two steps")
                     self._bury(process, taken=taken)
             case plan.Start(worker=worker):
                 if self.workers[worker] is None:
                     self._start(worker)
             case plan.Shuffle(seed=seed):
+                self.injected["queues are shuffled"] += 1
                 self.broker.shuffle(Random(seed))
             case _:
                 assert_never(action)
@@ -139,16 +145,37 @@ class World:
                 self.tell(f"call {trip.name} is answered")
                 self.line.reply(trip)
             case plan.Lose() if trip.tell is not None:
+                self.injected["a gateway's answer is lost"] += 1
                 self.tell(f"call {trip.name}: the answer is lost")
                 self.line.lose(trip)
             case plan.Vanish() if not has_arrived:
+                self.injected["a request to the gateway is lost"] += 1
                 self.tell(f"call {trip.name} never arrives")
                 self.line.vanish(trip)
             case plan.Refuse() if not has_arrived and trip.tell is not None:
+                self.injected["a request is refused by the gateway"] += 1
                 self.tell(f"call {trip.name} is refused unseen")
                 self.line.refuse(trip)
             case _:
                 pass
+
+    def _notify(self, number: int, *, names_it: bool) -> None:
+        if number >= len(self.gateway.entries):
+            return
+        self.gateway.settle(self.now)
+        notice = self.gateway.notice(self.gateway.entries[number], names_it=names_it)
+        self.injected["a notice comes, perhaps once more"] += 1
+        self.tell(f"the gateway tells of {notice.notice_id}")
+        self.broker.ready.append(callback(notice, self.now))
+
+    def _is_written_down(self, call: Call) -> bool:
+        """Whether a call that leaves can be found after a crash: its attempt is committed, and knows of this call."""
+        return bool(
+            self.books.rows(
+                f"SELECT 1 FROM attempts WHERE attempt_id = '{call.attempt_id}'"
+                f" AND call_number >= {call.call_number}"
+            )
+        )
 
     def elapse(self, seconds: float) -> None:
         """Let time pass."""
@@ -186,10 +213,13 @@ class World:
 
     def comes_to(self, process: Process, edge: Edge) -> None:
         """A worker comes to an edge: here its trouble happens, if it has any."""
-        trouble = process.passage.comes_to(edge)
-        if trouble is None:
+        happening = process.passage.comes_to(edge)
+        if happening is None:
             return
-        match trouble.fault:
+        fault, trouble = happening
+        if fault != "is overtaken":
+            self.injected[f"{fault} {edge}"] += 1
+        match fault:
             case "dies":
                 self.tell(f"{process.name} dies {edge}")
                 raise Died
@@ -206,11 +236,12 @@ class World:
             case "is overtaken":
                 self._overtake(process, edge, trouble)
             case _:
-                assert_never(trouble.fault)
+                assert_never(fault)
 
     def _overtake(self, process: Process, edge: Edge, trouble: Trouble) -> None:
         if process.ledger.is_locked:
             return
+        self.injected[f"is overtaken {edge}"] += 1
         self.tell(f"{process.name} stands still for {trouble.pause_s} s {edge}")
         self.elapse(trouble.pause_s)
         if trouble.busy:
@@ -260,23 +291,26 @@ class World:
         return self.broker.is_empty and not self.line.trips and not self._waiting()
 
     def _waiting(self) -> bool:
-        (found,) = self.books.execute(
+        ((found,),) = self.books.rows(
             "SELECT EXISTS (SELECT 1 FROM attempts WHERE due_at IS NOT NULL)"
+            " OR EXISTS (SELECT 1 FROM captures WHERE due_at IS NOT NULL)"
             " OR EXISTS (SELECT 1 FROM refunds WHERE due_at IS NOT NULL)"
+            " OR EXISTS (SELECT 1 FROM callbacks WHERE due_at IS NOT NULL)"
             " OR EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL)"
-        ).fetchone()
+        )
         return bool(found)
 
     def _until_something_is_due(self) -> float:
-        (due_at,) = self.books.execute(
-            "SELECT min(due_at) FROM (SELECT due_at FROM attempts UNION ALL SELECT due_at FROM refunds)"
-        ).fetchone()
-        (unpublished,) = self.books.execute(
-            "SELECT count(*) FROM outbox WHERE published_at IS NULL"
-        ).fetchone()
-        if unpublished or not self.broker.is_empty or due_at is None or due_at <= iso(self.now):
+        ((due_at, unpublished),) = self.books.rows(
+            "SELECT (SELECT min(due_at) FROM (SELECT due_at FROM attempts UNION ALL SELECT due_at FROM captures"
+            " UNION ALL SELECT due_at FROM refunds UNION ALL SELECT due_at FROM callbacks) AS timers),"
+            " (SELECT count(*) FROM outbox WHERE published_at IS NULL)"
+        )
+        if isinstance(due_at, str):
+            due_at = datetime.fromisoformat(due_at)
+        if unpublished or not self.broker.is_empty or due_at is None or due_at <= self.now:
             return 1.0
-        return (datetime.fromisoformat(due_at) - self.now).total_seconds() + 0.001
+        return float((due_at - self.now).total_seconds()) + 0.001
 
 
 class Process:
@@ -300,6 +334,7 @@ class Process:
             policy=world.policy,
             clock=lambda: world.now + skew,
             limits=world.limits,
+            readers={"stripe": read_callback},
             monotonic=lambda: (world.now - NOON).total_seconds() + 1000,
             sleep=lambda _seconds: None,
         )
