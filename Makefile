@@ -2,12 +2,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-quick chaos-real check format messages clean
+.PHONY: help demo test bench bench-quick chaos chaos-real check format messages clean
 .DELETE_ON_ERROR:
 
 PYTHON := .venv/bin/python
 PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip install -qq -c constraints.txt
 TESTERS := 2 # side by side, each with servers of its own; with ARGS it is one, and prints as it goes
+SEEDS ?= 1000 # of the simulation; two minutes on two cores
 NEEDS := setup.cfg pyproject.toml constraints.txt
 
 # Says for which checkout .venv was made: a copied one points at its origin and is made anew.
@@ -21,10 +22,14 @@ help: ## list these targets
 
 demo: .venv/runs ## run the service on this machine, with nothing else installed, and watch payments go through
 	@$(PYTHON) -m ops.demo
+	@$(PYTHON) -m tests.examples
 
 test: .venv/develops ## run the tests on a real RabbitMQ and PostgreSQL; ARGS="tests/ledger -x" is handed to pytest
 	@echo "Running the tests ..."
 	@$(PYTHON) -m pytest $(if $(ARGS),$(ARGS),-n $(TESTERS) --dist loadfile --no-loadscope-reorder)
+
+chaos: .venv/develops ## simulate crashes at every edge of the money, then find planted bugs; SEEDS=10000
+	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) --planted $(ARGS)
 
 chaos-real: .venv/develops ## kill, stop, freeze and cut real servers under load, then judge (15 min); ARGS="--seed 7 --minutes 5"
 	@$(PYTHON) -m tests.chaos_real $(ARGS)
@@ -72,7 +77,7 @@ clean: ## remove what make and the tools have made
 
 .venv/runs: .venv/made-for $(NEEDS)
 	@echo "Installing what the service needs (half a minute, once) ..."
-	@$(PIP_INSTALL) -e . && touch $@
+	@$(PIP_INSTALL) -e '.[examples]' && touch $@
 
 .venv/develops: .venv/made-for $(NEEDS)
 	@echo "Installing what the service and its tests need (a minute, once) ..."

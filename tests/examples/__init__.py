@@ -1,0 +1,1 @@
+"""The neighbours in `examples/`, beside a real worker, on a real RabbitMQ."""
