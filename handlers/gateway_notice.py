@@ -158,7 +158,8 @@ def _cancellation_of_ours(known: Known, notice: Notice) -> Attempt | None:
         if attempt.operation is Operation.VOID
         and attempt.is_open
         and attempt.gateway == notice.gateway
-        and attempt.reference is None
+        # Until the gateway's own name for it has come, it may go by ours.
+        and attempt.reference in (None, attempt.attempt_id, notice.reference)
     )
     for cancel in sorted(nameless, key=lambda attempt: attempt.created_at):
         original = known.attempts.get(cancel.acts_on) if cancel.acts_on is not None else None

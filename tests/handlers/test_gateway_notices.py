@@ -14,6 +14,7 @@ from gateways.protocol import (
     Firmness,
     LookupRequest,
     RefundRequest,
+    Unknown,
 )
 from handlers.decision import Decision
 from handlers.gateway_notice import external_names
@@ -509,7 +510,11 @@ def test_p33_a_silent_gateways_word_for_a_dashboard_void_is_booked() -> None:
 
 
 @pytest.mark.parametrize("says", [Approved(reference="void_9", amount=PRICE), NO], ids=["done", "not done"])
-@pytest.mark.parametrize("answer", [None, unknown()], ids=["before the answer", "the answer is lost"])
+@pytest.mark.parametrize(
+    "answer",
+    [None, unknown(), Unknown(detail="lost", reference="pay_1.a2")],
+    ids=["before the answer", "the answer is lost", "it goes by our name"],
+)
 def test_a_silent_gateways_word_about_a_cancellation_of_ours_ends_it_though_it_is_not_named(
     answer: Any, says: Any
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -83,3 +84,27 @@ def _all_asked(place: Street, gateway: str, *payments: str) -> bool:
     """Whether each operation has happened at the gateway, whatever we know of it."""
     done = {operation for payment in payments for operation, _ in place.moved(gateway, payment)}
     return {"capture", "void", "refund"} <= done
+
+
+def test_a_cancellation_whose_every_answer_is_lost_ends_with_the_callback_that_bears_the_payments_name_alone(
+    tmp_path: Path,
+) -> None:
+    with street(tmp_path) as place:
+        adyen = place.gateways["adyen"].control
+        adyen.deliver(is_paused=True)
+        adyen.arm("drop_after_executing", match={"idempotency_key": "nameless.a1"})
+        adyen.arm("html_502", times=9, match={"idempotency_key": "nameless.a1"})
+        adyen.arm("html_502_after", times=9, match={"idempotency_key": "nameless.a2"})
+        place.pay("adyen", "nameless", capture="manual")
+        place.await_event("nameless", "PaymentInDoubt")
+        place.void("nameless")
+        eventually(lambda: len(adyen.webhooks()) == 2, within_s=30, what="Adyen has canceled")
+        adyen.deliver(is_paused=False)
+
+        place.await_event("nameless", "PaymentVoided")
+
+        def open_attempts() -> list[str]:
+            return [attempt.attempt_id for attempt in place.story("nameless").attempts if attempt.is_open]
+
+        eventually(lambda: open_attempts() == [], within_s=30, what="every attempt has ended")
+        assert place.problems() == []
