@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-quick chaos chaos-real check format messages clean
+.PHONY: help demo test bench bench-quick chaos chaos-real compose-secrets check format messages clean
 .DELETE_ON_ERROR:
 
 PYTHON := .venv/bin/python
@@ -39,6 +39,9 @@ bench: .venv/develops ## measure it beside celery, dramatiq, FastStream, kombu a
 
 bench-quick: .venv/develops ## the same in three minutes, for daily use
 	@$(PYTHON) -m bench --quick $(ARGS)
+
+compose-secrets: ## make the passwords for compose.yaml, in .payments-compose
+	@python3 ops/compose_secrets.py
 
 check: .venv/develops ## check format, lint, types and import rules
 	@echo "Checking the format ..." && $(PYTHON) -m ruff format --check --quiet --output-format=concise . \

@@ -42,6 +42,7 @@ log = structlog.get_logger()
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 simulators = typer.Typer(help="Gateways as programs of their own, for tests and for trying the service.")
 app.add_typer(simulators, name="simulate")
+SIMULATOR_HOST = "Address to listen on. Anybody who reaches it can make it fail: keep it to yourself."
 
 
 @app.callback(invoke_without_command=True)
@@ -64,35 +65,38 @@ def worker() -> None:
 
 @simulators.command("stripe")
 def simulate_stripe(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 12111,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 12111,
+    host: Annotated[str, typer.Option(help=SIMULATOR_HOST)] = "127.0.0.1",
     data_file: Annotated[Path | None, typer.Option(help="Keep what happened here across restarts.")] = None,
 ) -> None:
     """Run Stripe's API on this machine, stateful and with faults on demand."""
     from simulators.stripe import serve
 
-    serve(host="127.0.0.1", port=port, data_file=data_file)
+    serve(host=host, port=port, data_file=data_file)
 
 
 @simulators.command("adyen")
 def simulate_adyen(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 12112,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 12112,
+    host: Annotated[str, typer.Option(help=SIMULATOR_HOST)] = "127.0.0.1",
     data_file: Annotated[Path | None, typer.Option(help="Keep what happened here across restarts.")] = None,
 ) -> None:
     """Run Adyen's API on this machine, stateful, with webhooks and with faults on demand."""
     from simulators.adyen import serve
 
-    serve(host="127.0.0.1", port=port, data_file=data_file)
+    serve(host=host, port=port, data_file=data_file)
 
 
 @simulators.command("paypal")
 def simulate_paypal(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 12113,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 12113,
+    host: Annotated[str, typer.Option(help=SIMULATOR_HOST)] = "127.0.0.1",
     data_file: Annotated[Path | None, typer.Option(help="Keep what happened here across restarts.")] = None,
 ) -> None:
     """Run PayPal's API on this machine, stateful and with faults on demand."""
     from simulators.paypal import serve
 
-    serve(host="127.0.0.1", port=port, data_file=data_file)
+    serve(host=host, port=port, data_file=data_file)
 
 
 @app.command()
