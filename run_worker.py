@@ -27,6 +27,7 @@ import typer
 from consumers.breaker import Patience
 from consumers.bus import KombuBus
 from consumers.calls import Calls
+from consumers.counts import Counts
 from consumers.cycle import Cycle, Limits
 from consumers.delivery import BusRefused
 from consumers.topology import WORK_QUEUES
@@ -37,6 +38,7 @@ from handlers.decision import Policy
 from ledger.ledger import Ledger, LedgerDown, NotMigrated
 from ops.logs import configure_logs
 from ops.settings import Settings, SettingsError, read_settings, seconds
+from ops.watching import watched
 
 log = structlog.get_logger()
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -156,20 +158,23 @@ def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
         migrate(
             settings.ledger_url
         )  # a newcomer's own file; a production database is migrated by an operator
+    counts, calls = Counts(), Calls(gateways, make_patience(settings))
     cycle = Cycle(
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         bus=open_bus(settings, queues=[queue.name for queue in WORK_QUEUES]),
         ledger=Ledger(settings.ledger_url),
-        calls=Calls(gateways, make_patience(settings)),
+        calls=calls,
         policy=make_policy(settings, gateways),
         clock=lambda: datetime.now(UTC),
         limits=make_limits(settings),
         readers=open_readers(gateways),
+        counts=counts,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cycle.stop())
     log.info("worker_started", gateways=sorted(gateways), embedded=embedded)
-    cycle.run()
+    with watched(settings, gateways=gateways, counts=counts, calls=calls):
+        cycle.run()
 
 
 def open_gateways(settings: Settings) -> dict[str, Gateway]:

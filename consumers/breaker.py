@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NewType, assert_never
+from typing import Literal, NewType, assert_never
 
 import structlog
 
@@ -32,6 +32,10 @@ LONGEST_PAUSE_S = 60.0
 
 Ticket = NewType("Ticket", int)
 """Which phase of the circuit a call was begun in."""
+
+
+State = Literal["closed", "open", "on_trial"]
+"""Closed: calls go through. Open: none does, or the next will be the trial. On trial: one call decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,13 @@ class Circuit:
         """
         open_until = self._open_until
         return open_until is not None and (self._on_trial or self._clock() < open_until)
+
+    @property
+    def state(self) -> State:
+        """How it stands; may be asked from any thread."""
+        if self._open_until is None:
+            return "closed"
+        return "on_trial" if self._on_trial else "open"
 
     def enter(self) -> Ticket | None:
         """Let a call through, to be reported by `leave`; None: it must not be made."""

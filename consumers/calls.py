@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import assert_never
 
 import structlog
 
-from consumers.breaker import Circuit, Patience
+from consumers.breaker import Circuit, Patience, State
 from gateways.protocol import (
     Absent,
     AuthorizeRequest,
@@ -55,6 +55,8 @@ class Calls:
         self._gateways = gateways
         if patience is not None:
             self._circuits = {name: Circuit(name, patience, clock) for name in gateways}
+        self.endings: Counter[tuple[str, type, type]] = Counter()
+        """How often what ended how: gateway, class of the request, class of the answer. Read from any thread."""
         self._ended: deque[Answered] = deque()
         self._news = threading.Event()
         self._wake: Callable[[], None] = lambda: None
@@ -74,6 +76,11 @@ class Calls:
     def unwell(self) -> frozenset[str]:
         """Gateways that are left alone just now; may be asked from any thread."""
         return frozenset(name for name, circuit in self._circuits.items() if circuit.is_unwell)
+
+    @property
+    def circuits(self) -> dict[str, State]:
+        """How the circuit of each gateway stands; none without patience. May be asked from any thread."""
+        return {name: circuit.state for name, circuit in self._circuits.items()}
 
     @property
     def in_flight(self) -> int:
@@ -114,6 +121,7 @@ class Calls:
 
     async def _run(self, call: Call) -> None:
         answer = await self._guarded(call)
+        self.endings[call.gateway, type(call.request), type(answer)] += 1
         self._ended.append(
             Answered(
                 payment_id=call.payment_id,

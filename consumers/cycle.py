@@ -15,6 +15,7 @@ from itertools import islice
 import structlog
 
 from consumers.calls import Calls
+from consumers.counts import Counts
 from consumers.delivery import Bus, BusDown, Delivery, Outgoing
 from consumers.inbound import Callback, Command, Dead, Rejected, read
 from consumers.notices import from_json
@@ -75,6 +76,7 @@ class Cycle:
         clock: Callable[[], datetime],
         limits: Limits,
         readers: Mapping[str, Reader] | None = None,
+        counts: Counts | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -86,6 +88,7 @@ class Cycle:
         self._clock = clock
         self._limits = limits
         self._readers = readers or {}
+        self._counts = counts or Counts(monotonic)
         self._monotonic = monotonic
         self._sleep = sleep
         self._stopping = False
@@ -125,6 +128,7 @@ class Cycle:
         if self._work or self._marks_are_due:
             self._settle()
         self._relay()
+        self._counts.stepped()
 
     # --- receive and decode --------------------------------------------------------------------------------------
 
@@ -150,6 +154,7 @@ class Cycle:
         return max(self._limits.calls - self._calls.in_flight - len(self._work), 0)
 
     def _take_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        self._counts.deliveries += len(deliveries)
         dead: list[Outgoing] = []
         for delivery in deliveries:
             match read(delivery, self._readers):
@@ -189,7 +194,9 @@ class Cycle:
                     self._in_flight.discard(key)  # still in the outbox: the relay's now
                 case DeadLetterReceipt():
                     returned.extend(self._no_longer_dying(receipt))
+        self._counts.confirmed += len(receipts.confirmed)
         if receipts.failed:
+            self._counts.unconfirmed += len(receipts.failed)
             log.warning("publishes_failed", count=len(receipts.failed))
         try:
             self._bus.ack(settled)
@@ -247,6 +254,7 @@ class Cycle:
         except NotMigrated:
             raise
         except Exception as error:
+            self._counts.turns_failed += 1
             log.warning("turn_failed", work=len(work), error=type(error).__name__)
             self._settle_one_by_one(work)
 
@@ -267,6 +275,7 @@ class Cycle:
 
     def _turn(self, work: list[Work], *, tries: int = CONFLICT_TRIES) -> None:
         """One transaction, then what follows from it. Conflicts with other workers are tried again."""
+        began = self._monotonic()
         confirmed = list(self._confirmed)
         ours = self._in_flight | set(confirmed)
         for tried in range(1, tries + 1):
@@ -287,11 +296,16 @@ class Cycle:
         self._ledger_retry.reset()
         self._confirmed.clear()
         self._last_turn = self._monotonic()
+        self._counts.turn_sizes.add(len(work))
+        self._counts.turn_seconds.add(self._last_turn - began)
         log.debug("turn_committed", work=len(work), calls=len(result.calls), events=len(result.events))
         self._follow_up(work, result)
 
     def _follow_up(self, work: list[Work], result: Result) -> None:
         """What a commit allows: call, publish, ack. If we die before any of it, the rows bring it back."""
+        self._counts.events.update(event.type for event in result.events)
+        self._counts.attention += len(result.attention)
+        self._counts.unmatched += len(result.unmatched)
         for payment_id in result.attention:
             log.warning("payment_needs_a_person", payment_id=payment_id)
         for gateway, notice_id in result.unmatched:
@@ -352,6 +366,7 @@ class Cycle:
             now=self._clock(),
         )
         self._dying[DeadLetterReceipt(delivery.generation, delivery.tag)] = delivery
+        self._counts.dead_letters[delivery.queue, reason] += 1
         return letter
 
     # --- publish and relay ---------------------------------------------------------------------------------------
@@ -402,6 +417,7 @@ class Cycle:
             return  # another worker is at it, for longer than a lock is waited for
         left = _left_behind(waiting, before=before, ours=ours)
         log.info("relay_publishes", count=len(left))
+        self._counts.relayed += len(left)
         self._publish([event_message(event) for event in left])
 
     # --- outages -------------------------------------------------------------------------------------------------
@@ -417,7 +433,8 @@ class Cycle:
             self._bus_retry.failed()
             log.warning("broker_away", error=str(error), retry_s=self._bus_retry.pause_s)
             return False
-        self._bus_is_up = True
+        self._bus_is_up = self._counts.broker_is_up = True
+        self._counts.broker_connections += 1
         self._bus_retry.reset()
         # What an earlier connection delivered is delivered again: doing it from here would only be double work.
         self._work = [
@@ -428,7 +445,7 @@ class Cycle:
 
     def _lose_bus(self, error: BusDown) -> None:
         if self._bus_is_up:
-            self._bus_is_up = False
+            self._bus_is_up = self._counts.broker_is_up = False
             self._bus_retry.failed()
             log.warning("broker_lost", error=str(error))
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,7 +23,7 @@ from messages.commands import GatewayName
 from messages.money import MAX_MINOR, Currency
 from ops.gateway_settings import AdyenSettings, Block, GatewayBlock, PaypalSettings, Seconds, StripeSettings
 
-OTHER_NAMES = ("CONFIG_FILE", "TEST_", "SPECS_DIR", "VENDOR_")
+OTHER_NAMES = ("CONFIG_FILE", "SECRETS_DIR", "TEST_", "SPECS_DIR", "VENDOR_")
 """Variables beginning with PAYMENTS_ that are no settings of the service itself."""
 
 Delays = Annotated[tuple[Seconds, ...], Field(min_length=1)]
@@ -143,6 +144,14 @@ class LogSettings(Block):
     json_lines: bool | None = Field(default=None, description="Default: at a terminal for people, else JSON.")
 
 
+class MetricsSettings(Block):
+    """Where the worker shows its metrics and health."""
+
+    port: Annotated[int, Field(ge=0, le=65535, description="0: nothing is shown.")] = 0
+    host: str = "127.0.0.1"
+    live_within_s: Annotated[float, Field(ge=10, le=3600)] = 120.0
+
+
 class Settings(BaseSettings):
     """The service's settings. Secrets, the URLs too, are masked wherever the object is shown."""
 
@@ -174,6 +183,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def gateway_blocks(self) -> dict[str, GatewayBlock]:
@@ -223,8 +233,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Explicit values first, then the environment, then the file."""
-        return init_settings, env_settings, _File(settings_cls)
+        """Explicit values first, then the environment, then secrets, then the file."""
+        return init_settings, env_settings, _secrets(file_secret_settings), _File(settings_cls)
+
+
+def _secrets(source: PydanticBaseSettingsSource) -> PydanticBaseSettingsSource:
+    """The directory that `PAYMENTS_SECRETS_DIR` names: a file for each secret, named as its variable would be."""
+    named = os.environ.get("PAYMENTS_SECRETS_DIR")
+    if named and not Path(named).is_dir():
+        raise SettingsError(f"PAYMENTS_SECRETS_DIR names {named}, which is no directory")
+    if named:
+        for file in sorted(Path(named).iterdir()):
+            _check_name(file.name.upper(), known={field.upper() for field in source.settings_cls.model_fields})
+    return NestedSecretsSettingsSource(source, secrets_dir=named)
 
 
 class _File(TomlConfigSettingsSource):
@@ -245,9 +266,7 @@ def read_settings(**explicit: Any) -> Settings:
     """
     known = {field.upper() for field in Settings.model_fields}
     for name in os.environ:
-        part = name.removeprefix("PAYMENTS_").split("__")[0]
-        if name.startswith("PAYMENTS_") and part not in known and not part.startswith(OTHER_NAMES):
-            raise SettingsError(f"{name} is no setting of this service; see docs/settings.md")
+        _check_name(name, known=known)
     try:
         settings = Settings(**explicit)
     except ValidationError as error:
@@ -255,6 +274,12 @@ def read_settings(**explicit: Any) -> Settings:
     except ValueError as error:  # a TOML file that is none, JSON in a nested variable that is none
         raise SettingsError(f"the settings cannot be read: {error}") from None
     return settings
+
+
+def _check_name(name: str, *, known: set[str]) -> None:
+    part = name.removeprefix("PAYMENTS_").split("__")[0]
+    if name.startswith("PAYMENTS_") and part not in known and not part.startswith(OTHER_NAMES):
+        raise SettingsError(f"{name} is no setting of this service; see docs/settings.md")
 
 
 def _explained(problem: Any) -> str:

@@ -114,6 +114,10 @@ class OwnPostgres(Postgres):
         self._make_cluster(password)
         self._process = self._spawn()
 
+    def program(self, name: str) -> Path:
+        """One of the programs that belong to the server, such as `pg_dump`."""
+        return self._programs / name
+
     @property
     def pid(self) -> int:
         """The process id of the postmaster; another one after `start`."""
