@@ -244,7 +244,9 @@ def _secrets(source: PydanticBaseSettingsSource) -> PydanticBaseSettingsSource:
         raise SettingsError(f"PAYMENTS_SECRETS_DIR names {named}, which is no directory")
     if named:
         for file in sorted(Path(named).iterdir()):
-            _check_name(file.name.upper(), known={field.upper() for field in source.settings_cls.model_fields})
+            _check_name(
+                file.name.upper(), known={field.upper() for field in source.settings_cls.model_fields}
+            )
     return NestedSecretsSettingsSource(source, secrets_dir=named)
 
 
