@@ -115,12 +115,16 @@ def test_the_settings_it_makes_can_be_read(
     assert not settings.serves_sandbox
 
 
-def test_dashboard_and_alerts_ask_for_metrics_that_rabbitmq_has() -> None:
+def test_dashboard_and_alerts_ask_for_metrics_that_there_are() -> None:
     has = {"messages_ready", "messages_unacked", "consumers"}
     dashboard = (ROOT / "ops/grafana/dashboards/payments.json").read_text()
     alerts = (ROOT / "ops/prometheus/alerts.yml").read_text()
     asked = set(re.findall(r"rabbitmq_detailed_queue_(\w+)", dashboard + alerts))
 
     assert asked == has
+    ours = set(re.findall(r"\b(payments_[a-z_]+?)(?:_total)?(?=[{)\[])", alerts))
+    source = (ROOT / "ops/metrics.py").read_text()
+    assert len(ours) == 6
+    assert not [name for name in ours if f'"{name}"' not in source]
     assert {panel["datasource"]["uid"] for panel in json.loads(dashboard)["panels"]} == {"prometheus"}
-    assert len(yaml.safe_load(alerts)["groups"][0]["rules"]) == 3
+    assert len(yaml.safe_load(alerts)["groups"][0]["rules"]) == 9
