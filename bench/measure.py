@@ -195,7 +195,7 @@ def _watch(
     seen: list[tuple[float, int]] = []
     patience = time.monotonic() + 60
     end = patience
-    while time.monotonic() < end and (not seen or seen[-1][1] < count):
+    while time.monotonic() < end and (len(seen) < 3 or seen[-1][1] < count):
         here = channel.queue_declare(HEARD, passive=True).message_count
         if here and not seen:
             end = time.monotonic() + seconds

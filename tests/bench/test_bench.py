@@ -30,9 +30,9 @@ def rate(per_s: float) -> Rate:
 def test_everybody_books_and_announces_every_payment_it_takes(
     servers: Servers, contender: Contender, tmp_path: Path
 ) -> None:
-    few = replace(contender, most_per_s=100)
+    few = replace(contender, most_per_s=10)
 
-    found = saturation(servers, few, ONE, seconds=6, directory=tmp_path)
+    found = saturation(servers, few, ONE, seconds=60, directory=tmp_path)
 
     assert found.payments == 600
     assert found.per_s > 0
@@ -42,10 +42,10 @@ def test_everybody_books_and_announces_every_payment_it_takes(
 def test_a_rate_does_not_count_when_what_was_announced_is_not_in_the_books(
     servers: Servers, tmp_path: Path
 ) -> None:
-    loses_one = replace(PIKA, most_per_s=100, paid=f"{PIKA.paid} OFFSET 1")
+    loses_one = replace(PIKA, most_per_s=10, paid=f"{PIKA.paid} OFFSET 1")
 
     with pytest.raises(Wrong, match="1 of 599 payments"):
-        saturation(servers, loses_one, ONE, seconds=6, directory=tmp_path)
+        saturation(servers, loses_one, ONE, seconds=60, directory=tmp_path)
 
 
 def test_a_worker_that_ends_by_itself_has_no_rate(servers: Servers, tmp_path: Path) -> None:

@@ -120,8 +120,9 @@ def test_a_payment_is_counted_from_its_delivery_to_its_confirmed_event(embedded:
         ("approved", "authorize"): 1,
         ("declined", "authorize"): 1,
     }
+    # Each is a look of its own, and turns go on in between.
     assert 2 <= embedded.value("payments_turn_size_count") <= embedded.value("payments_turn_size_sum")
-    assert embedded.value("payments_turn_seconds_count") == embedded.value("payments_turn_size_count")
+    assert embedded.value("payments_turn_size_count") <= embedded.value("payments_turn_seconds_count")
     assert embedded.value("payments_turn_seconds_sum") > 0
     assert embedded.values("payments_gateway_circuit", gateway="sandbox") == {
         ("closed",): 1,
