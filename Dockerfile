@@ -11,10 +11,13 @@ COPY consumers consumers
 COPY webhooks webhooks
 COPY simulators simulators
 COPY ops ops
-RUN /venv/bin/pip install --no-cache-dir -c constraints.txt '.[examples]'
+RUN /venv/bin/pip install --no-cache-dir -c constraints.txt '.[examples]' && /venv/bin/pip uninstall --yes pip
 
 FROM python:3.12-slim
-RUN useradd --system --uid 10001 --create-home payments
+# No installer is left, and volumes mounted below /var/lib/payments come to belong to the user who writes there.
+RUN python -m pip uninstall --yes --root-user-action=ignore pip \
+    && useradd --uid 10001 --no-log-init --create-home payments \
+    && install -d -o payments -g payments /var/lib/payments/authority /var/lib/payments/gateways /var/lib/payments/mails
 COPY --from=build /venv /venv
 COPY run_worker.py /app/
 COPY examples /app/examples

@@ -169,6 +169,7 @@ def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
         limits=make_limits(settings),
         readers=open_readers(gateways),
         counts=counts,
+        tells_each=settings.log.messages,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cycle.stop())

@@ -81,7 +81,7 @@ def saturation(
             memory = max(map(resident_mb, everyone))
             spent = sum(map(cpu_s, everyone))
         paid = _check(contender, where, channel, prefix)
-    return Rate(per_s=_slope(seen), payments=paid, memory_mb=memory, cpu_us=spent / max(seen[-1][1], 1) * 1e6)
+    return Rate(per_s=slope(seen), payments=paid, memory_mb=memory, cpu_us=spent / max(seen[-1][1], 1) * 1e6)
 
 
 def at_rate(
@@ -193,13 +193,16 @@ def _watch(
 ) -> list[tuple[float, int]]:
     """Look how many events there are, until all are there or the time is over."""
     seen: list[tuple[float, int]] = []
-    patience = time.monotonic() + 60
-    end = patience
+    idle = time.monotonic()
+    end = idle + 60
     while time.monotonic() < end and (len(seen) < 3 or seen[-1][1] < count):
         here = channel.queue_declare(HEARD, passive=True).message_count
-        if here and not seen:
-            end = time.monotonic() + seconds
-        if here:
+        if not here:
+            idle = time.monotonic()
+        else:
+            if not seen:
+                end = time.monotonic() + seconds
+                seen.append((idle, 0))
             seen.append((time.monotonic(), here))
         if any(process.poll() is not None for process in processes):
             raise Wrong(f"a worker ended by itself: see {log}")
@@ -209,11 +212,16 @@ def _watch(
     return seen
 
 
-def _slope(seen: list[tuple[float, int]]) -> float:
-    """Events per second, without the first fifth (workers still starting) and the very end (a queue running dry)."""
+def slope(seen: list[tuple[float, int]]) -> float:
+    """Events per second, without the first fifth (workers still starting) and the very end (a queue running dry).
+
+    Where everything was done between two looks there is no such middle: then it is the rate of the whole.
+    """
     begun, over = seen[0][0], seen[-1][0]
     first = next(look for look in seen if look[0] >= begun + (over - begun) * 0.2)
     last = next((look for look in seen if look[1] >= seen[-1][1] * 0.97), seen[-1])
+    if last[1] <= first[1]:
+        first = seen[0]
     return (last[1] - first[1]) / max(last[0] - first[0], _LOOK_S)
 
 

@@ -24,7 +24,7 @@ from consumers.turn import Result, Told, Work, run_turn
 from gateways.notice import Reader
 from handlers.decision import Policy, TimerDue
 from ledger.ledger import Conflict, Ledger, LedgerDown, NotMigrated
-from ledger.records import OutboxEvent
+from ledger.records import AuditLine, OutboxEvent
 
 log = structlog.get_logger()
 
@@ -77,6 +77,7 @@ class Cycle:
         limits: Limits,
         readers: Mapping[str, Reader] | None = None,
         counts: Counts | None = None,
+        tells_each: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -89,6 +90,7 @@ class Cycle:
         self._limits = limits
         self._readers = readers or {}
         self._counts = counts or Counts(monotonic)
+        self._tells_each = tells_each
         self._monotonic = monotonic
         self._sleep = sleep
         self._stopping = False
@@ -311,6 +313,8 @@ class Cycle:
         for gateway, notice_id in result.unmatched:
             log.warning("callback_matches_nothing", gateway=gateway, notice_id=notice_id)
         self._calls.start(result.calls)
+        if self._tells_each:
+            _tell_each(result.settled)
         self._publish([event_message(event) for event in result.events])
         self._publish(
             [
@@ -495,6 +499,20 @@ def _left_behind(
         elif event.stream not in held_up:
             left.append(event)
     return left
+
+
+def _tell_each(settled: Sequence[AuditLine]) -> None:
+    """One line for each happening; the audit log has the same, and its proof."""
+    for line in settled:
+        log.info(
+            "settled",
+            payment_id=line.payment_id,
+            action=line.action,
+            subject=line.subject,
+            cause=line.cause,
+            actor=line.actor,
+            result=line.result,
+        )
 
 
 class _Backoff:

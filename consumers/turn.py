@@ -62,6 +62,8 @@ class Result:
     """Payments that have just come to need a person."""
     unmatched: list[CallbackKey] = field(default_factory=list)
     """Notices that were given up: what they are about never came."""
+    settled: list[AuditLine] = field(default_factory=list)
+    """What was decided on each happening, in order."""
 
 
 def run_turn(
@@ -99,6 +101,7 @@ def run_turn(
         events=turn.to_publish(ours) + rejections,
         attention=turn.attention(),
         unmatched=turn.unmatched,
+        settled=changes.audit,
     )
 
 

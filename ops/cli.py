@@ -30,6 +30,7 @@ from ops.publish import BadLine, NotPublished, read_lines
 from ops.publish import publish as publish_commands
 from ops.settings import LogSettings, Settings, SettingsError, read_settings
 from ops.story import render_story, story_as_json
+from ops.verifying import verify_for_ever
 
 app = typer.Typer(
     name="payments",
@@ -173,13 +174,25 @@ def books(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(as_json: AsJson = False) -> None:
+def verify(
+    every_s: Annotated[
+        float | None, typer.Option("--every", help="Go on, once in so many seconds, until SIGTERM.", min=1)
+    ] = None,
+    port: Annotated[int, typer.Option(help="With --every: where /metrics tells what came of it.")] = 9465,
+    host: Annotated[str, typer.Option(help="With --every: the address to listen on.")] = "127.0.0.1",
+    as_json: AsJson = False,
+) -> None:
     """Prove the books. Reads only.
 
     Journals balance, nothing was changed since it was written, and amounts agree three ways.
     """
     with _explained():
-        url = read_settings().ledger_url
+        settings = read_settings()
+        url = settings.ledger_url
+        if every_s is not None:
+            configure_logs(settings.log)
+            verify_for_ever(url, every_s=every_s, host=host, port=port)
+            return
         with _progress(quiet=as_json) as progress:
             task = progress.add_task("verifying", total=None)
             report = verify_ledger(url, progress=lambda what, done: progress.update(task, description=what))

@@ -1,53 +1,113 @@
-"""Makes the passwords and settings that `compose.yaml` needs: `make compose-secrets`. What is there already is kept."""
+"""Makes the passwords and settings that `compose.yaml` needs: `make compose-secrets`. What is there already is kept.
+
+Run by any Python 3 as it is, before anything is installed.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import secrets
 import sys
 from pathlib import Path
 
 DIRECTORY = Path(".payments-compose")
 
+# The gateways' own keys are those the simulators go by: they open nothing else.
 _GATEWAYS = """
 [stripe]
-api_key = "sk_test_simulated"
+api_key = "{stripe_key}"
 base_url = "http://stripe:12111"
 webhook_secrets = ["{stripe_webhook}"]
 
 [adyen]
-api_key = "simulated"
-merchant_account = "SimulatedMerchant"
+api_key = "{adyen_key}"
+merchant_account = "SimulatorECOM"
 base_url = "http://adyen:12112"
 hmac_keys = ["{adyen_hmac}"]
 webhook_username = "adyen"
 webhook_passwords = ["{adyen_password}"]
 
 [paypal]
-client_id = "simulated"
+client_id = "simulator-client"
 client_secret = "{paypal_secret}"
 base_url = "http://paypal:12113"
+webhook_ids = ["{paypal_webhook}"]
+webhook_origins = ["http://paypal:12113"]
+webhook_ca_file = "/var/lib/payments/authority/paypal.pem"
 """
+_UNUSED = {"stripe_key": "unused", "adyen_key": "unused", "paypal_secret": "unused"}
+_SIMULATED = {
+    "stripe_key": "sk_test_simulator",
+    "adyen_key": "AQE_simulator",
+    "paypal_secret": "simulator-secret",
+}
+
+_MAY = {
+    "worker": (r"^payments\..*", r"^payments\..*", r"^payments\..*"),
+    "ingestor": ("^$", r"^payments\.callbacks$", "^$"),
+    "shop": (
+        r"^(order-service\..*|notification-service\..*|mails.*)$",
+        r"^(payments\.commands|amq\.default|order-service\..*|notification-service\..*|mails.*)$",
+        r"^(payments\.events|order-service\..*|notification-service\..*|mails.*)$",
+    ),
+    "admin": (".*", ".*", ".*"),
+}
+"""What each user of the broker may configure, write and read (rabbitmq.com/docs/access-control)."""
 
 
 def files() -> dict[str, str]:
     """Every file by its name, with new passwords in it."""
-    broker, database = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    broker_url = f"amqp://payments:{broker}@rabbitmq:5672/%2F"
-    gateways = _GATEWAYS.format(
-        stripe_webhook=f"whsec_{secrets.token_urlsafe(24)}",
-        adyen_hmac=secrets.token_hex(32).upper(),
-        adyen_password=secrets.token_urlsafe(24),
-        paypal_secret=secrets.token_urlsafe(24),
-    )
-    ingestor = f'broker_url = "{broker_url}"\ndefault_gateway = "stripe"\n{gateways}'
-    return {
-        "rabbitmq.conf": f"default_user = payments\ndefault_pass = {broker}\n",
-        "postgres_password": database,
-        "broker_url": broker_url,
-        "grafana_password": secrets.token_urlsafe(24),
-        "ingestor.toml": ingestor,
-        "worker.toml": f'database_url = "postgresql://payments:{database}@postgres:5432/payments"\n{ingestor}',
+    users = {user: secrets.token_urlsafe(24) for user in _MAY}
+    database = secrets.token_urlsafe(24)
+    urls = {user: f"amqp://{user}:{password}@rabbitmq:5672/%2F" for user, password in users.items()}
+    webhooks = {
+        "stripe_webhook": f"whsec_{secrets.token_urlsafe(24)}",
+        "adyen_hmac": secrets.token_hex(32).upper(),
+        "adyen_password": secrets.token_urlsafe(24),
+        "paypal_webhook": secrets.token_hex(8).upper(),
     }
+    return {
+        "rabbitmq.conf": "load_definitions = /run/secrets/definitions.json\n",
+        "definitions.json": json.dumps(_definitions(users), indent=2),
+        "rabbitmq_admin_password": users["admin"],
+        "postgres_password": database,
+        "shop_broker_url": urls["shop"],
+        "grafana_password": secrets.token_urlsafe(24),
+        "worker.toml": f'broker_url = "{urls["worker"]}"\n'
+        f'database_url = "postgresql://payments:{database}@postgres:5432/payments"\n'
+        f'default_gateway = "stripe"\n{_GATEWAYS.format(**webhooks, **_SIMULATED)}',
+        # What faces the internet cannot move money: it has no gateway's key, and no database.
+        "ingestor.toml": f'broker_url = "{urls["ingestor"]}"\n'
+        f'default_gateway = "stripe"\n{_GATEWAYS.format(**webhooks, **_UNUSED)}',
+    }
+
+
+def _definitions(users: dict[str, str]) -> dict[str, object]:
+    """The broker's users, as it imports them at its start: with hashes, and no user `guest`."""
+    return {
+        "vhosts": [{"name": "/"}],
+        "users": [
+            {
+                "name": user,
+                "password_hash": _hash(password),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": ["administrator"] if user == "admin" else [],
+            }
+            for user, password in users.items()
+        ],
+        "permissions": [
+            {"user": user, "vhost": "/", "configure": configure, "write": write, "read": read}
+            for user, (configure, write, read) in _MAY.items()
+        ],
+    }
+
+
+def _hash(password: str) -> str:
+    """Salted as RabbitMQ does it (rabbitmq.com/docs/passwords#computing-password-hash)."""
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 def main() -> None:
@@ -61,7 +121,10 @@ def main() -> None:
         path = DIRECTORY / name
         path.write_text(text)
         path.chmod(0o644)  # read in the container by its own user
-    print(f"{DIRECTORY}/ holds the passwords; Grafana's is in {DIRECTORY / 'grafana_password'} (user: admin)")
+    print(
+        f"{DIRECTORY}/ holds the passwords, those for you too: grafana_password and rabbitmq_admin_password"
+        " (user in both: admin)"
+    )
 
 
 if __name__ == "__main__":

@@ -142,6 +142,7 @@ class LogSettings(Block):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     json_lines: bool | None = Field(default=None, description="Default: at a terminal for people, else JSON.")
+    messages: bool = Field(default=False, description="A line for each message, answer and timer.")
 
 
 class MetricsSettings(Block):

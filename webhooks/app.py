@@ -1,10 +1,10 @@
-"""The ingestor over HTTP: `POST /webhooks/{gateway}` and `GET /health`, nothing else.
+"""The ingestor over HTTP: `POST /webhooks/{gateway}`, `GET /health` and `GET /metrics`, nothing else.
 
 | answer | when                                                                                          |
 |--------|-----------------------------------------------------------------------------------------------|
 | 200    | the broker has confirmed it; Adyen's is `[accepted]`                                          |
 | 401    | not signed by the gateway, changed, too old, or from the future: nothing more is said         |
-| 404    | anything but the two paths, and gateways that are not set up                                  |
+| 404    | anything but the three paths, and gateways that are not set up                                |
 | 405    | another method                                                                                |
 | 408    | the body did not come in time                                                                 |
 | 413    | more than 256 KiB                                                                             |
@@ -26,6 +26,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 import structlog
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -36,6 +37,7 @@ from gateways.notice import Forged, Verifier
 from messages.callbacks import CALLBACK_SOURCE, GatewayCallbackReceived, callback_routing_key
 from messages.envelope import data_schema, rfc3339
 from webhooks.counts import Counts
+from webhooks.metrics import IngestorCollector, ingestor_registry
 from webhooks.post import Post
 
 log = structlog.get_logger()
@@ -70,6 +72,7 @@ class Ingestor:
         self._body_within_s = body_within_s
         self._confirm_within_s = confirm_within_s
         self._counts = Counts(verifiers)
+        self._registry = ingestor_registry(IngestorCollector(self._counts, lambda: post.is_up))
 
     async def take(self, request: Request) -> Response:
         """Take one callback in."""
@@ -106,6 +109,11 @@ class Ingestor:
         is_up = self._post.is_up
         told = {"broker": "up" if is_up else "away", "callbacks": self._counts.by_gateway()}
         return JSONResponse(told, 200 if is_up else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Tell the counts as Prometheus reads them."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._registry), media_type=content_type)
 
     @asynccontextmanager
     async def at_work(self, *, counts_every_s: float) -> AsyncIterator[None]:
@@ -177,11 +185,12 @@ def callback_message(gateway: str, body: bytes, headers: Mapping[str, str], now:
 
 
 def webhooks_app(ingestor: Ingestor, *, counts_every_s: float) -> Starlette:
-    """The two paths."""
+    """The three paths."""
     app = Starlette(
         routes=[
             Route("/webhooks/{gateway}", ingestor.take, methods=["POST"]),
             Route("/health", ingestor.health, methods=["GET"]),
+            Route("/metrics", ingestor.metrics, methods=["GET"]),
         ],
         lifespan=lambda _: ingestor.at_work(counts_every_s=counts_every_s),
     )

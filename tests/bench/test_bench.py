@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.contenders import OURS, PEERS, Contender, Crew
-from bench.measure import Rate, Servers, Wrong, at_rate, saturation
+from bench.measure import Rate, Servers, Wrong, at_rate, saturation, slope
 from bench.recorded import pgbench_per_s
 from bench.report import Case, Results
 from tests.servers import Postgres, Rabbitmq
@@ -46,6 +46,12 @@ def test_a_rate_does_not_count_when_what_was_announced_is_not_in_the_books(
 
     with pytest.raises(Wrong, match="1 of 599 payments"):
         saturation(servers, loses_one, ONE, seconds=60, directory=tmp_path)
+
+
+def test_a_rate_is_of_the_middle_and_of_the_whole_where_there_is_no_middle() -> None:
+    assert slope([(0, 0), (1, 10), (2, 1010), (4, 3010), (5, 3011)]) == 1000
+    assert slope([(10, 0), (11, 600), (12, 600)]) == 600
+    assert slope([(10, 0), (12, 550), (14, 600)]) > 0
 
 
 def test_a_worker_that_ends_by_itself_has_no_rate(servers: Servers, tmp_path: Path) -> None:

@@ -166,6 +166,25 @@ def test_a_message_nobody_can_read_is_a_dead_letter_with_its_reason(embedded: Sh
     )
 
 
+def test_each_message_leaves_one_line_in_the_log_if_that_is_asked_for(tmp_path: Path) -> None:
+    with shown_worker(tmp_path, {"PAYMENTS_LOG__MESSAGES": "true"}, f"embedded://{tmp_path}") as shown:
+        shown.pay(1)
+        eventually(
+            lambda: shown.value("payments_publishes_confirmed_total") == 1,
+            within_s=20,
+            what="it is announced",
+        )
+        (log,) = tmp_path.glob("worker-*.log")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+
+    settled = [line for line in lines if line["event"] == "settled"]
+    assert [(line["payment_id"], line["action"], line["result"]) for line in settled] == [
+        ("pay_1", "PaymentRequested", "authorizing"),
+        ("pay_1", "Approved", "captured"),
+    ]
+    assert not any("tok_approved" in json.dumps(line) for line in settled)
+
+
 def test_only_the_three_pages_are_there(embedded: Shown) -> None:
     for path in ("/", "/health", "/health/other", "/metrics/"):
         assert httpx.get(f"{embedded._url}{path}", trust_env=False).status_code == 404

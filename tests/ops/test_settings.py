@@ -101,6 +101,41 @@ def test_the_sandbox_is_not_served_by_accident_where_real_commands_come_in(
     assert (by_default, read_settings().serves_sandbox) == (False, True)
 
 
+def test_secrets_are_read_from_files_named_as_their_variables(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    secrets = directory / "secrets"
+    secrets.mkdir()
+    (secrets / "payments_broker_url").write_text(f"amqp://u:{SECRET}@rabbit/\n")
+    (secrets / "PAYMENTS_STRIPE__API_KEY").write_text(SECRET)
+    (secrets / "payments_stripe__webhook_secrets").write_text(json.dumps([SECRET]))
+    (secrets / "somebody_elses").write_text("other")
+    (directory / "payments.toml").write_text('broker_url = "amqp://file/"\n[worker]\ncalls = 3\n')
+    monkeypatch.setenv("PAYMENTS_SECRETS_DIR", str(secrets))
+
+    settings = read_settings()
+
+    assert settings.broker_urls == [f"amqp://u:{SECRET}@rabbit/"], "without the newline, and before the file"
+    assert settings.stripe is not None
+    assert settings.stripe.api_key.get_secret_value() == SECRET
+    assert [secret.get_secret_value() for secret in settings.stripe.webhook_secrets] == [SECRET]
+    assert settings.worker.calls == 3
+    assert SECRET not in repr(settings)
+    monkeypatch.setenv("PAYMENTS_BROKER_URL", "amqp://environment/")
+    assert read_settings().broker_urls == ["amqp://environment/"]
+
+
+def test_a_secret_that_is_no_setting_or_a_directory_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setenv("PAYMENTS_SECRETS_DIR", str(directory / "nowhere"))
+    assert refusal() == f"PAYMENTS_SECRETS_DIR names {directory}/nowhere, which is no directory"
+
+    (directory / "payments_brokerurl").write_text(SECRET)
+    monkeypatch.setenv("PAYMENTS_SECRETS_DIR", str(directory))
+    assert refusal() == "PAYMENTS_BROKERURL is no setting of this service; see docs/settings.md"
+
+
 # --- addresses ---
 
 

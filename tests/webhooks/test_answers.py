@@ -152,7 +152,7 @@ def test_too_old_and_from_the_future_are_401(place: House) -> None:
         ("POST", "/health", 405),
     ],
 )
-def test_there_are_two_paths_and_nothing_else(method: str, path: str, status: int, place: House) -> None:
+def test_there_are_three_paths_and_nothing_else(method: str, path: str, status: int, place: House) -> None:
     answer = place.request(method, path)
 
     assert answer.status_code == status
@@ -219,6 +219,16 @@ def test_nothing_bound_to_the_exchange_is_503_for_a_message_that_would_be_lost(p
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
     assert place.call("stripe", 13).status_code == 200
+
+
+def test_prometheus_is_told_what_health_tells(place: House) -> None:
+    place.call("stripe", 15, forged=True)
+
+    told = place.request("GET", "/metrics").text
+
+    for kind, count in place.counts("stripe").items():
+        assert f'payments_callbacks_total{{gateway="stripe",kind="{kind}"}} {count}.0' in told
+    assert "payments_ingestor_broker_up 1.0" in told
 
 
 def test_health_tells_that_the_broker_is_there_and_what_came(place: House) -> None:
