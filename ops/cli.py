@@ -8,27 +8,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from consumers.bus import KombuBus
-from consumers.delivery import BusDown, BusRefused
-from ledger.ledger import LedgerError
 from ledger.reports import needs_a_person, story
 from ledger.schema import migrate as migrate_ledger
 from ledger.verify import verify as verify_ledger
 from ops.books import balances_as_json, books_table
+from ops.cli_parts import AsJson, console, explained, fail, progress_bar, settings_with_directory, show_result
 from ops.events import event_as_json, follow, render_event
 from ops.logs import configure_logs
-from ops.publish import BadLine, NotPublished, read_lines
 from ops.publish import publish as publish_commands
-from ops.settings import LogSettings, Settings, SettingsError, read_settings
+from ops.publish import read_lines
+from ops.settings import LogSettings, read_settings
 from ops.story import render_story, story_as_json
 from ops.verifying import verify_for_ever
 
@@ -41,28 +36,28 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-console = Console()
 
 
 @app.command()
 def migrate(as_json: AsJson = False) -> None:
     """Bring the database up to date. Safe to run again."""
-    with _explained():
-        done = migrate_ledger(_settings_with_directory().ledger_url)
-    _show({"applied": done}, as_json, lambda: f"applied: {', '.join(done)}" if done else "up to date already")
+    with explained():
+        done = migrate_ledger(settings_with_directory().ledger_url)
+    show_result(
+        {"applied": done}, as_json, lambda: f"applied: {', '.join(done)}" if done else "up to date already"
+    )
 
 
 @app.command()
 def topology(as_json: AsJson = False) -> None:
     """Declare exchanges and queues. Safe to run again."""
-    with _explained():
-        settings = _settings_with_directory()
+    with explained():
+        settings = settings_with_directory()
         bus = KombuBus(urls=settings.broker_urls, queues=(), prefetch=1, tls=settings.broker.tls)
         bus.open()
         where = bus.safe_url()
         bus.close()
-    _show({"declared_at": where}, as_json, lambda: f"declared at {where}")
+    show_result({"declared_at": where}, as_json, lambda: f"declared at {where}")
 
 
 @app.command()
@@ -81,11 +76,11 @@ def publish(
     {"type": "PaymentRequested", "data": {…}}. Nothing is sent if a line is wrong. Publishing a file again is
     harmless as long as its lines carry ids.
     """
-    with _explained():
-        settings = _settings_with_directory()
+    with explained():
+        settings = settings_with_directory()
         with sys.stdin if str(file) == "-" else file.open() as lines:
             commands = list(read_lines(lines, checked=not unchecked))
-        with _progress(quiet=len(commands) < 1000) as progress:
+        with progress_bar(quiet=len(commands) < 1000) as progress:
             task = progress.add_task("published", total=len(commands))
             count = publish_commands(
                 settings.broker_urls,
@@ -93,7 +88,9 @@ def publish(
                 tls=settings.broker.tls,
                 progress=lambda done: progress.update(task, completed=done),
             )
-    _show({"published": count}, as_json, lambda: f"published {count} commands; the broker has confirmed them")
+    show_result(
+        {"published": count}, as_json, lambda: f"published {count} commands; the broker has confirmed them"
+    )
 
 
 @app.command()
@@ -107,7 +104,7 @@ def events(
 
     Shows every event as the broker confirms it.
     """
-    with _explained():
+    with explained():
         try:
             for event in follow(
                 read_settings().ledger_url, payment_id=payment_id, since_s=since_s, once=once
@@ -125,10 +122,10 @@ def show(
 
     In the order of time: decisions, journals, events; then attempts and refunds.
     """
-    with _explained():
+    with explained():
         told = story(read_settings().ledger_url, payment_id)
     if told is None:
-        _fail(f"no payment {payment_id} here", status=1)
+        fail(f"no payment {payment_id} here", status=1)
     if as_json:
         print(story_as_json(told), flush=True)
     else:
@@ -141,10 +138,10 @@ def attention(as_json: AsJson = False) -> None:
 
     Payments marked so, and callbacks that fit nothing. The exit status is 1 if there are any.
     """
-    with _explained():
+    with explained():
         waiting = needs_a_person(read_settings().ledger_url)
     listed = [dataclasses.asdict(one) | {"since": one.since.isoformat()} for one in waiting]
-    _show(
+    show_result(
         {"waiting": listed},
         as_json,
         lambda: (
@@ -165,7 +162,7 @@ def books(as_json: AsJson = False) -> None:
 
     Every account per gateway and currency, summed up from the entries themselves.
     """
-    with _explained():
+    with explained():
         url = read_settings().ledger_url
         if as_json:
             print(json.dumps(balances_as_json(url), indent=2), flush=True)
@@ -186,18 +183,18 @@ def verify(
 
     Journals balance, nothing was changed since it was written, and amounts agree three ways.
     """
-    with _explained():
+    with explained():
         settings = read_settings()
         url = settings.ledger_url
         if every_s is not None:
             configure_logs(settings.log)
             verify_for_ever(url, every_s=every_s, host=host, port=port)
             return
-        with _progress(quiet=as_json) as progress:
+        with progress_bar(quiet=as_json) as progress:
             task = progress.add_task("verifying", total=None)
             report = verify_ledger(url, progress=lambda what, done: progress.update(task, description=what))
     problems = [str(problem) for problem in report.problems]
-    _show(
+    show_result(
         {"problems": problems, "checked": report.counts},
         as_json,
         lambda: (
@@ -206,41 +203,6 @@ def verify(
     )
     if problems:
         raise typer.Exit(1)
-
-
-def _settings_with_directory() -> Settings:
-    settings = read_settings()
-    if settings.broker_url is None or settings.database_url is None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return settings
-
-
-def _progress(*, quiet: bool) -> Progress:
-    """A bar for whoever watches; nobody watches a file."""
-    watched = Console(stderr=True)
-    return Progress(console=watched, transient=True, disable=quiet or not watched.is_terminal)
-
-
-def _show(result: dict[str, Any], as_json: bool, for_people: Callable[[], str]) -> None:
-    print(json.dumps(result) if as_json else for_people(), flush=True)
-
-
-def _fail(message: str, *, status: int) -> NoReturn:
-    print(f"payments: {message}", file=sys.stderr)
-    raise typer.Exit(status) from None
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what a person can mend into one sentence and exit status 2."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # whoever read our output has seen enough
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), status=2)
-    except (SettingsError, BadLine, NotPublished, BusDown, BusRefused, LedgerError) as error:
-        _fail(str(error), status=2)
 
 
 def main() -> None:
