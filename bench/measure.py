@@ -76,7 +76,7 @@ def saturation(
         channel = connection.channel()
         log = directory / f"{contender.name.replace(' ', '-')}.log"
         with running(contender, where, crew, log) as processes:
-            seen = _watch(channel, processes, count=count, seconds=seconds, log=log)
+            seen = watch(channel, processes, count=count, seconds=seconds, log=log)
             everyone = [pid for process in processes for pid in (process.pid, *children(process.pid))]
             memory = max(map(resident_mb, everyone))
             spent = sum(map(cpu_s, everyone))
@@ -188,7 +188,7 @@ def running(
                 process.wait()
 
 
-def _watch(
+def watch(
     channel: Any, processes: list[subprocess.Popen[bytes]], *, count: int, seconds: float, log: Path
 ) -> list[tuple[float, int]]:
     """Look how many events there are, until all are there or the time is over."""

@@ -1,6 +1,7 @@
 """A million payments through two workers: does their memory stay flat, and a payment's cost, as the books grow?
 
-Cost is CPU time (workers and PostgreSQL together) per payment: on a shared machine it is steadier than a rate.
+Cost is CPU time (workers and PostgreSQL together) per payment: on a shared machine it is steadier than a rate. At the
+end the old books are fed in turn with young ones that begin at 10,000 payments, so that both meet the same machine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import kombu
@@ -24,9 +26,10 @@ from bench.contenders import OURS, Crew, Place, commands
 from bench.measure import running
 from bench.processes import children, cpu_s, resident_mb
 from ledger.verify import verify
-from tests.servers import OwnPostgres, running_own_postgres, running_rabbitmq
+from tests.servers import OwnPostgres, Rabbitmq, running_own_postgres, running_rabbitmq
 
 _CHUNK = 10_000
+_ROUNDS = 5
 _QUEUE = "payments.payment-commands"
 console = Console(stderr=True)
 
@@ -56,10 +59,50 @@ def main(
         ) as workers:
             pids = [worker.pid for worker in workers]
             looks = list(_looks(place, database, pids, payments))
+            old, young = _beside_young_books(place, broker, database, pids, directory)
         problems = verify(place.database_url).problems
         with psycopg.connect(place.plain_database_url) as connection:
             ((journals,),) = connection.execute("SELECT count(*) FROM journals").fetchall()
     _show(looks, journals, problems)
+    print(f"memory at the end against a tenth of the way: {_growth(looks):.2f}")
+    print(
+        f"CPU µs a payment with {journals:,} journals: {median(old):,.0f}, with 10,000 and more: {median(young):,.0f}"
+    )
+    print(f"cost with old books against young ones: {median(old) / median(young):.2f}")
+
+
+def _beside_young_books(
+    place: Place, broker: Rabbitmq, database: OwnPostgres, pids: list[int], directory: Path
+) -> tuple[list[float], list[float]]:
+    """Feed old and young books in turn; the cost of each round, in µs a payment."""
+    other = Place(broker_url=broker.fresh_vhost(), database_url=database.fresh_database())
+    OURS.prepare(other)
+    crew = Crew(processes=len(pids), gateway_s=0)
+    old: list[float] = []
+    young: list[float] = []
+    with running(OURS, other, crew, directory / "young.log") as workers:
+        _cost(other, database, [worker.pid for worker in workers], "first")
+        for number in range(_ROUNDS):
+            old.append(_cost(place, database, pids, f"old{number}"))
+            young.append(_cost(other, database, [worker.pid for worker in workers], f"young{number}"))
+            console.print(
+                f"round {number + 1}: {old[-1]:,.0f} and {young[-1]:,.0f} µs a payment", highlight=False
+            )
+    return old, young
+
+
+def _cost(place: Place, database: OwnPostgres, workers: list[int], prefix: str) -> float:
+    pids = [*workers, database.pid]
+    with kombu.Connection(place.broker_url) as connection:
+        _await_fewer(connection.channel(), 1)
+        before = sum(map(cpu_s, [*pids, *children(database.pid)]))
+        OURS.feed(place, commands(_CHUNK, prefix=prefix))
+        _await_fewer(connection.channel(), 1)
+    return (sum(map(cpu_s, [*pids, *children(database.pid)])) - before) / _CHUNK * 1e6
+
+
+def _growth(looks: list[Look]) -> float:
+    return max(looks[-1].memory_mb) / max(looks[2].memory_mb)
 
 
 def _looks(place: Place, database: OwnPostgres, workers: list[int], payments: int) -> Iterator[Look]:
@@ -95,23 +138,17 @@ def _show(looks: list[Look], journals: int, problems: list[Any]) -> None:
     table = Table(title="A worker over time", title_justify="left")
     for heading in ("payments", "payments/s", "CPU µs a payment", "MB a worker"):
         table.add_column(heading, justify="right")
-    costs: list[float] = []
     for before, look in pairwise(looks):
         taken = look.payments - before.payments
-        costs.append((look.cpu_s - before.cpu_s) / taken * 1e6)
         table.add_row(
             f"{look.payments:,}",
             f"{taken / (look.at - before.at):,.0f}",
-            f"{costs[-1]:,.0f}",
+            f"{(look.cpu_s - before.cpu_s) / taken * 1e6:,.0f}",
             " ".join(f"{mb:.0f}" for mb in look.memory_mb),
         )
     out = Console()
     out.print(table)
     out.print(f"journals in the books: {journals:,}; verified: {problems or 'no problem found'}")
-    out.print(f"cost of a payment at the end against the beginning: {costs[-1] / costs[0]:.2f}")
-    out.print(
-        f"memory at the end against a tenth of the way: {max(looks[-1].memory_mb) / max(looks[2].memory_mb):.2f}"
-    )
 
 
 if __name__ == "__main__":
