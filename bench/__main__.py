@@ -23,9 +23,11 @@ import typer
 from rich.console import Console
 
 from bench.contenders import OURS, PEERS, Contender, Crew
+from bench.embedded import embedded_per_s
 from bench.limits import measure_limits
 from bench.measure import Servers, Wrong, at_rate, saturation
 from bench.report import Case, Results, show
+from bench.sdks import measure_sdks
 from tests.servers import running_postgres, running_rabbitmq
 
 console = Console(stderr=True)
@@ -63,6 +65,10 @@ def main(
             _paced(servers, per_s, contenders, results, seconds=seconds, directory=directory)
         if not quick:
             results.limits = measure_limits(servers, say=_say)
+            results.sdks = measure_sdks(
+                servers, rounds=rounds, seconds=seconds, directory=directory, say=_say
+            )
+            results.embedded_per_s = [embedded_per_s(seconds=seconds) for _ in range(rounds)]
     show(results, Console())
     if as_json:
         as_json.write_text(json.dumps(results.as_json(), indent=2) + "\n")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Latency, Rate
+from bench.sdks import Beside
 
 OURS = "this service"
 
@@ -36,6 +37,9 @@ class Results:
     latencies: dict[float, dict[str, list[Latency]]] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
     """What the servers alone can do, per second."""
+    sdks: dict[str, Beside] = field(default_factory=dict)
+    embedded_per_s: list[float] = field(default_factory=list)
+    """One worker on the embedded default, in rounds."""
     wrong: list[str] = field(default_factory=list)
     """Measurements that do not count, and why."""
 
@@ -84,6 +88,11 @@ class Results:
                 for asked, by_name in self.latencies.items()
             ],
             "limits_per_s": self.limits,
+            "sdks_over_http_per_s": {
+                name: {"worker": beside.worker, "only_calls": beside.only_calls, "share": beside.share}
+                for name, beside in self.sdks.items()
+            },
+            "embedded_per_s": self.embedded_per_s,
             "not_counted": self.wrong,
         }
 
@@ -99,6 +108,11 @@ def show(results: Results, console: Console) -> None:
         _show_rates(results, case, console)
     for asked in results.latencies:
         _show_latencies(results, asked, console)
+    if results.sdks:
+        _show_sdks(results.sdks, console)
+    if results.embedded_per_s:
+        per_s = median(results.embedded_per_s)
+        console.print(f"embedded default, one worker: {per_s:,.0f} payments/s", highlight=False)
     if results.limits:
         table = Table("the servers alone", "per second", title="Limits", title_justify="left")
         for name, per_s in results.limits.items():
@@ -144,6 +158,16 @@ def _show_rates(results: Results, case: Case, console: Console) -> None:
             f"{max(rate.memory_mb for rate in rates):.0f}",
             f"{median(rate.cpu_us for rate in rates):,.0f}",
         )
+    console.print(table)
+
+
+def _show_sdks(sdks: Mapping[str, Beside], console: Console) -> None:
+    table = Table(title="Authorizations per second over HTTP to the simulators", title_justify="left")
+    for heading in ("gateway", "a worker", "only the calls", "share"):
+        table.add_column(heading, justify="left" if heading == "gateway" else "right")
+    for name, beside in sdks.items():
+        rates = (f"{median(found):,.0f}" for found in (beside.worker, beside.only_calls))
+        table.add_row(name, *rates, f"{beside.share:.0%}")
     console.print(table)
 
 

@@ -19,14 +19,16 @@ from consumers.cycle import Cycle
 from consumers.delivery import Delivery, Outgoing
 from consumers.outbound import DeadLetterReceipt, EventReceipt, event_message
 from consumers.turn import Result, Work
-from gateways.protocol import LookupRequest
+from gateways.protocol import Approved, LookupRequest
 from handlers.attempt import Ask
 from handlers.conclude import conclude
-from handlers.decision import Answered, Asked, Decision, Known, Policy
+from handlers.decision import Answered, Asked, Decision, Known, Noticed, Policy
+from handlers.late_truth import late_truth
 from ledger.ledger import Ledger, LedgerDown
 from ledger.records import Changes, Due, Found, InboxRow, Loaded, MessageKey, OutboxEvent, Trace, Wanted
 from ledger.states import Attempt, AttemptState, Payment
 from messages.events import FailureReason
+from messages.operation import Operation
 from tests.simulation.books import LedgerWithEdges, TurnWithEdges, described
 from tests.simulation.edges import Edge
 
@@ -366,3 +368,28 @@ def _forgets_calling_off(patch: Patch) -> None:
         return replace(decision, payment=replace(decision.payment, cancel_requested=False))
 
     old = patch(handlers.void_requested, "_in_flight", in_flight)
+
+
+# --- what is told ------------------------------------------------------------------------------------------------
+
+
+@mutation("applies a notice twice")
+def _applies_notices_twice(patch: Patch) -> None:
+    def noticed(known: Known, told: Noticed, policy: Policy, now: datetime) -> Decision:
+        attempt = known.attempts.get(told.attempt_id) if told.attempt_id is not None else None
+        is_known = (
+            attempt is not None
+            and attempt.operation is Operation.SALE
+            and attempt.state is AttemptState.SUCCEEDED
+            and told.notice.came_through
+        )
+        if attempt is None or not is_known:
+            return old(known, told, policy, now)  # type: ignore[no-any-return]
+        again = replace(attempt, call_number=attempt.call_number + 1, state=AttemptState.UNKNOWN)
+        return late_truth(known, again, _as_told(again), policy, now)
+
+    old = patch(handlers.dispatch, "noticed", noticed)
+
+
+def _as_told(attempt: Attempt) -> Approved:
+    return Approved(reference=attempt.reference or attempt.attempt_id, amount=attempt.money())
