@@ -36,7 +36,13 @@ class Beside:
 
 
 def measure_sdks(
-    servers: Servers, *, rounds: int, seconds: float, directory: Path, say: Callable[[str], None]
+    servers: Servers,
+    *,
+    rounds: int,
+    seconds: float,
+    directory: Path,
+    say: Callable[[str], None],
+    at: Iterable[str] = TOKENS,
 ) -> dict[str, Beside]:
     """Measure each gateway, in turn.
 
@@ -44,7 +50,7 @@ def measure_sdks(
         Wrong: what the worker booked and what it announced do not agree.
         RuntimeError: the loop was refused.
     """
-    found = {name: Beside() for name in TOKENS}
+    found = {name: Beside() for name in at}
     with three_gateways(directory) as gateways:
         for _ in range(rounds):
             for name, beside in found.items():

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.contenders import OURS, PEERS, Contender, Crew
+from bench.embedded import embedded_per_s
 from bench.measure import Rate, Servers, Wrong, at_rate, saturation, slope
 from bench.recorded import pgbench_per_s
 from bench.report import Case, Results
+from bench.sdks import measure_sdks
 from tests.servers import Postgres, Rabbitmq
 
 PIKA = next(peer for peer in PEERS if peer.name == "pika")
@@ -72,6 +74,18 @@ def test_latency_is_timed_from_publish_to_event(servers: Servers, tmp_path: Path
 
 def test_the_recorded_sql_can_be_sent_again_and_again_by_pgbench(servers: Servers) -> None:
     assert pgbench_per_s(servers, seconds=2) > 0
+
+
+def test_a_worker_at_a_gateway_over_http_stands_beside_a_loop_of_the_same_calls(
+    servers: Servers, tmp_path: Path
+) -> None:
+    found = measure_sdks(servers, rounds=1, seconds=1, directory=tmp_path, say=print, at=["adyen"])
+
+    assert 0 < found["adyen"].share < 2
+
+
+def test_the_embedded_default_books_and_announces_what_it_takes() -> None:
+    assert embedded_per_s(seconds=1, most_per_s=300) > 0
 
 
 def test_the_ratio_is_of_medians_against_the_fastest_of_the_others() -> None:
