@@ -39,7 +39,7 @@ chaos-real: .venv/develops ## kill, stop, freeze and cut real servers under load
 bench: .venv/develops ## measure it beside celery, dramatiq, FastStream, kombu and pika (15 min); ARGS="--json figures.json"
 	@$(PYTHON) -m bench $(ARGS)
 
-bench-quick: .venv/develops ## the same in three minutes, for daily use
+bench-quick: .venv/develops ## a round of it in under three minutes, for daily use
 	@$(PYTHON) -m bench --quick $(ARGS)
 
 compose-secrets: ## make the passwords for compose.yaml, in .payments-compose
