@@ -158,7 +158,7 @@ def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
         migrate(
             settings.ledger_url
         )  # a newcomer's own file; a production database is migrated by an operator
-    counts, calls = Counts(), Calls(gateways, make_patience(settings))
+    counts, calls = Counts(), make_calls(settings, gateways)
     cycle = Cycle(
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         bus=open_bus(settings, queues=[queue.name for queue in WORK_QUEUES]),
@@ -261,6 +261,11 @@ def make_patience(settings: Settings) -> Patience:
     """Turn settings into what a gateway's circuit breaker bears."""
     worker = settings.worker
     return Patience(failures=worker.breaker_failures, pause_s=worker.breaker_pause_s)
+
+
+def make_calls(settings: Settings, gateways: dict[str, Gateway]) -> Calls:
+    """Make what calls them. A call may wait for its turn for a part of what its attempt's lease allows for."""
+    return Calls(gateways, make_patience(settings), turn_within_s=settings.worker.lease_margin_s / 2)
 
 
 def make_limits(settings: Settings) -> Limits:

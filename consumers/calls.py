@@ -41,18 +41,26 @@ CLOSE_WITHIN_S = 5.0
 class Calls:
     """Runs calls and keeps what they ended with until the cycle takes it.
 
-    With `patience`, a gateway whose line keeps failing is left alone for a while (see `consumers.breaker`).
+    With `patience`, a gateway whose line keeps failing is left alone for a while (see `consumers.breaker`). A call
+    that finds its gateway's line full waits for `turn_within_s` at most: shorter than its attempt's lease allows for.
     """
 
     _circuits: Mapping[str, Circuit] = MappingProxyType({})
+    _bound: int | None = None
 
     def __init__(
         self,
         gateways: Mapping[str, Gateway],
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        turn_within_s: float = 10.0,
     ) -> None:
         self._gateways = gateways
+        self._turn_within_s = turn_within_s
+        bounds = {name: gateway.capabilities.calls_at_once for name, gateway in gateways.items()}
+        self._lines = {name: asyncio.Semaphore(bound) for name, bound in bounds.items() if bound is not None}
+        self._bound = None if None in bounds.values() else sum(filter(None, bounds.values())) * 5 // 4
         if patience is not None:
             self._circuits = {name: Circuit(name, patience, clock) for name in gateways}
         self.endings: Counter[tuple[str, type, type]] = Counter()
@@ -87,6 +95,10 @@ class Calls:
         """Calls started whose answers the cycle has not taken yet."""
         return self._started - self._taken
 
+    def room(self, most: int) -> int:
+        """How many more calls make sense: a quarter more than all gateways take at once, and `most` in all."""
+        return max(min(most, self._bound or most) - self.in_flight, 0)
+
     def start(self, calls: Sequence[Call]) -> None:
         """Make the calls. Their attempts must be committed: that is what makes an outcome traceable."""
         if calls:
@@ -120,7 +132,7 @@ class Calls:
             task.add_done_callback(self._running.discard)
 
     async def _run(self, call: Call) -> None:
-        answer = await self._guarded(call)
+        answer = await self._in_turn(call)
         self.endings[call.gateway, type(call.request), type(answer)] += 1
         self._ended.append(
             Answered(
@@ -136,6 +148,22 @@ class Calls:
         if not self._news.is_set():
             self._news.set()
             self._wake()
+
+    async def _in_turn(self, call: Call) -> Outcome | Opened | Absent:
+        """Make the call when its gateway's line has room: one that waits here has not been sent, and cannot fail."""
+        line = self._lines.get(call.gateway)
+        if line is None:
+            return await self._guarded(call)
+        try:
+            async with asyncio.timeout(self._turn_within_s):
+                await line.acquire()
+        except (TimeoutError, asyncio.CancelledError):
+            detail = f"{call.gateway} had no room for one more call"
+            return NotSent(detail=detail, retryable=True, crowded_out=True)
+        try:
+            return await self._guarded(call)
+        finally:
+            line.release()
 
     async def _guarded(self, call: Call) -> Outcome | Opened | Absent:
         """Make the call, unless it would move money through a gateway whose circuit is open.

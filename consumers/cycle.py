@@ -153,7 +153,7 @@ class Cycle:
     @property
     def _room_for_calls(self) -> int:
         """How many more things may be taken in: each may make a call, and so may those that wait for their turn."""
-        return max(self._limits.calls - self._calls.in_flight - len(self._work), 0)
+        return max(self._calls.room(self._limits.calls) - len(self._work), 0)
 
     def _take_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         self._counts.deliveries += len(deliveries)

@@ -107,6 +107,7 @@ class AdyenGateway:
             currencies=ADYEN_UNITS.currencies,
             replay_window=timedelta(days=7),  # docs.adyen.com/development-resources/api-idempotency
             call_time_limit=timedelta(seconds=self._limit_s),
+            calls_at_once=max_connections,
             partial_capture=True,
             multiple_capture=False,
             can_be_asked=False,

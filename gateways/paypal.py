@@ -90,6 +90,7 @@ class PaypalGateway:
             # "The server stores keys for 6 hours" for orders, 45 days for payments (the OpenAPI files).
             replay_window=timedelta(hours=6),
             call_time_limit=timedelta(seconds=self._limit_s),
+            calls_at_once=max_connections,
             partial_capture=True,
             multiple_capture=True,
             refunds_by_capture=True,

@@ -108,6 +108,8 @@ class NotSent:
     detail: str
     retryable: bool
     """True: the same call may succeed later (refused connection, 429). False: it must be changed first (400)."""
+    crowded_out: bool = False
+    """True: it only waited here for its turn, which did not come. Nothing was tried, and no try is used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +238,8 @@ class Capabilities:
     """After this long a call of ours cannot still be running here; the attempt's lease is longer."""
     partial_capture: bool
     multiple_capture: bool
+    calls_at_once: int | None = None
+    """So many calls of a worker may be under way; more wait for their turn, and are no failures. None: no bound."""
     can_be_asked: bool = True
     """False: a look-up never tells how an operation ended, only the gateway's signed callbacks do."""
     refunds_by_capture: bool = False

@@ -86,6 +86,7 @@ class StripeGateway:
             currencies=STRIPE_UNITS.currencies,
             replay_window=timedelta(hours=24),  # docs.stripe.com/api/idempotent_requests
             call_time_limit=timedelta(seconds=self._limit_s),
+            calls_at_once=max_connections,
             partial_capture=True,
             multiple_capture=False,
         )

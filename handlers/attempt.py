@@ -164,14 +164,15 @@ def _approved(attempt: Attempt, answer: Approved, policy: Policy, now: datetime)
 def _not_sent(attempt: Attempt, answer: NotSent, *, is_lookup: bool, policy: Policy, now: datetime) -> Step:
     if is_lookup:
         return Step(attempt=_later(attempt, policy, now))
+    # Where nobody can be asked, the repeat is what tells: one that never arrived has told nothing, and is not counted.
+    told_nothing = attempt.doubtful and answer.retryable and not policy.gateways[attempt.gateway].can_be_asked
+    if answer.crowded_out or told_nothing:
+        attempt = replace(attempt, tries=attempt.tries - 1)
     if attempt.doubtful:
-        # This call was not executed, but an earlier one may have been. Where nobody can be asked, the repeat is what
-        # tells: one that never arrived has told nothing, and is not counted.
-        if answer.retryable and not policy.gateways[attempt.gateway].can_be_asked:
-            attempt = replace(attempt, tries=attempt.tries - 1)
+        # This call was not executed, but an earlier one may have been.
         return Step(attempt=in_doubt(attempt, answer.detail, policy, now))
     if answer.retryable and attempt.tries <= len(policy.retry_delays):
-        delay = stretched(policy.retry_delays, attempt.tries - 1, seed=attempt.attempt_id)
+        delay = stretched(policy.retry_delays, max(attempt.tries - 1, 0), seed=attempt.attempt_id)
         again = replace(
             attempt, state=AttemptState.CREATED, detail=answer.detail, due_at=now + delay, updated_at=now
         )

@@ -20,6 +20,7 @@ from gateways.protocol import (
     Capabilities,
     CaptureRequest,
     LookupRequest,
+    NotSent,
     Opened,
     Outcome,
     RefundRequest,
@@ -46,8 +47,12 @@ class FakeGateway:
 
     name = "stripe"
 
-    def __init__(self, behave: Behaviour = approves, *, limit_s: float = 30) -> None:
-        self.capabilities: Capabilities = capabilities(call_time_limit=timedelta(seconds=limit_s))
+    def __init__(
+        self, behave: Behaviour = approves, *, limit_s: float = 30, at_once: int | None = None
+    ) -> None:
+        self.capabilities: Capabilities = capabilities(
+            call_time_limit=timedelta(seconds=limit_s), calls_at_once=at_once
+        )
         self.called: list[str] = []
         self.closed = False
         self._behave = behave
@@ -130,6 +135,59 @@ def answer_of(behave: Behaviour, *, limit_s: float = 30) -> object:
         calls.start([a_call()])
         (answered,) = news.collect(1)
     return answered.answer
+
+
+def test_calls_beyond_what_a_gateway_takes_at_once_wait_for_their_turn_and_do_not_fail() -> None:
+    under_way, most = 0, 0
+
+    async def counts(attempt_id: str) -> Outcome:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return approved()
+
+    with running(FakeGateway(counts, at_once=3)) as (calls, news):
+        calls.start([a_call(number) for number in range(30)])
+        answers = news.collect(30)
+
+    assert {type(answered.answer) for answered in answers} == {Approved}
+    assert most == 3
+
+
+def test_a_call_whose_turn_does_not_come_was_provably_not_sent() -> None:
+    gate = asyncio.Event()
+
+    async def holds_the_line(attempt_id: str) -> Outcome:
+        await gate.wait()
+        return approved()
+
+    gateway = FakeGateway(holds_the_line, at_once=1)
+    calls = Calls({"stripe": gateway}, turn_within_s=0.01)
+    news = News(calls)
+    calls.start([a_call(1), a_call(2)])
+    (given_up,) = news.collect(1)
+    calls.close()
+
+    assert isinstance(given_up.answer, NotSent)
+    assert given_up.answer.retryable
+    assert given_up.attempt_id == "pay_2.a1"
+    assert gateway.called == ["authorize"]
+
+
+def test_no_more_is_taken_in_than_gateways_can_soon_be_asked() -> None:
+    async def never(attempt_id: str) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with running(FakeGateway(never, at_once=10)) as (calls, _):
+        assert calls.room(2_000) == 12
+        assert calls.room(5) == 5
+        calls.start([a_call(number) for number in range(11)])
+        assert calls.room(2_000) == 1
+    with running(FakeGateway(approves)) as (calls, _):
+        assert calls.room(2_000) == 2_000
 
 
 def test_an_answer_comes_back_with_what_it_belongs_to() -> None:

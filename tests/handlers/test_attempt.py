@@ -572,3 +572,26 @@ def test_a_gateways_own_limits_decide_its_lease_and_window() -> None:
 
     assert sent.due_at == NOON + timedelta(seconds=135)
     assert late.ask == "lookup"
+
+
+def test_a_call_that_waited_in_vain_for_its_turn_uses_up_no_try() -> None:
+    crowded_out = replace(not_sent(retryable=True), crowded_out=True)
+    attempt = in_state(CREATED, tries=0)
+    for _ in range(50):
+        sent = send(attempt, a_policy(), NOON).attempt
+        attempt = answered(sent, crowded_out).attempt
+
+    assert attempt.state is CREATED
+    assert attempt.tries == 0
+    assert attempt.due_at is not None
+
+
+def test_a_repeat_in_doubt_that_waited_in_vain_stays_in_doubt_and_uses_up_no_try() -> None:
+    crowded_out = replace(not_sent(retryable=True), crowded_out=True)
+    doubted = in_state(UNKNOWN, tries=1)
+    sent = send(doubted, a_policy(), NOON).attempt
+
+    after = answered(sent, crowded_out).attempt
+
+    assert after.state is UNKNOWN
+    assert after.tries == 1
