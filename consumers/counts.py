@@ -47,6 +47,8 @@ class Counts:
         self.relayed = 0
         self.dead_letters: Counter[tuple[str, str]] = Counter()
         """By queue and reason. One that does not reach its queue is made, and counted, again."""
+        self.card_data: Counter[str] = Counter()
+        """Messages that brought card data, by queue."""
         self.attention = 0
         self.unmatched = 0
         self.broker_connections = 0

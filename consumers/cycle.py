@@ -25,6 +25,8 @@ from gateways.notice import Reader
 from handlers.decision import Policy, TimerDue
 from ledger.ledger import Conflict, Ledger, LedgerDown, NotMigrated
 from ledger.records import AuditLine, OutboxEvent
+from messages.envelope import Unreadable
+from messages.events import RejectionReason
 
 log = structlog.get_logger()
 
@@ -162,13 +164,18 @@ class Cycle:
             match read(delivery, self._readers):
                 case Command(asked=asked):
                     self._work.append(Work(happening=asked, delivery=delivery))
-                case Callback(notices=notices, not_understood=words):
+                case Callback(notices=notices, not_understood=words, card_data=hit):
+                    if hit is not None:
+                        self._counts.card_data[delivery.queue] += 1
+                        log.error("card_data_blanked_out", queue=delivery.queue, field=hit.path)
                     self._work.append(
                         Work(happening=Told(notices=notices), delivery=delivery, not_understood=words)
                     )
                 case Rejected(why=why):
+                    self._note_card_data(delivery, why)
                     self._work.append(Work(happening=why, delivery=delivery))
                 case Dead(why=why):
+                    self._note_card_data(delivery, why)
                     log.warning(
                         "message_unreadable", queue=delivery.queue, reason=why.reason, field=why.field
                     )
@@ -178,6 +185,12 @@ class Cycle:
                         )
                     )
         self._publish(dead)
+
+    def _note_card_data(self, delivery: Delivery, why: Unreadable) -> None:
+        """Raise the alarm: somebody sends what must not be here at all (docs/runbook.md)."""
+        if why.reason is RejectionReason.CARD_DATA_REFUSED:
+            self._counts.card_data[delivery.queue] += 1
+            log.error("card_data_refused", queue=delivery.queue, field=why.field, source=why.sender.source)
 
     def _take_receipts(self) -> None:
         receipts = self._bus.receipts()
@@ -316,26 +329,35 @@ class Cycle:
         if self._tells_each:
             _tell_each(result.settled)
         self._publish([event_message(event) for event in result.events])
-        self._publish(
-            [
-                self._dead_letter(
-                    item.delivery,
-                    reason="not_understood",
-                    detail=f"authentic, and nothing we act upon: {item.not_understood}",
-                    at=None,
-                    attempts=1,
-                    origin=item.not_understood,
-                )
-                for item in work
-                if item.delivery is not None and item.not_understood is not None
-            ]
-        )
+        letters = [self._letter_of(item) for item in work]
+        self._publish([letter for letter in letters if letter is not None])
         try:
             self._bus.ack(
-                item.delivery for item in work if item.delivery is not None and item.not_understood is None
+                item.delivery
+                for item, letter in zip(work, letters, strict=True)
+                if item.delivery is not None and letter is None
             )
         except BusDown as error:
             self._lose_bus(error)
+
+    def _letter_of(self, item: Work) -> Outgoing | None:
+        """The dead letter a message leaves although it has been settled; None: it is acked."""
+        if item.delivery is None:
+            return None
+        if item.not_understood is not None:
+            detail = f"authentic, and nothing we act upon: {item.not_understood}"
+            origin = item.not_understood
+            return self._dead_letter(
+                item.delivery, reason="not_understood", detail=detail, at=None, attempts=1, origin=origin
+            )
+        match item.happening:
+            # Its sender is told, and a person must look all the same: card data was sent, and how far did it get?
+            case Unreadable(reason=RejectionReason.CARD_DATA_REFUSED) as why:
+                return self._dead_letter(
+                    item.delivery, reason=why.reason, detail=why.message, at=why.field, attempts=1
+                )
+            case _:
+                return None
 
     def _give_up(self, item: Work, error: Exception) -> None:
         """A message that fails alone, too, is a bug or a row gone bad: a person's. Anything else has its timer."""

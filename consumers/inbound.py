@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from consumers.card_data import card_data_in
 from consumers.delivery import Delivery
 from consumers.topology import GATEWAY_CALLBACKS
 from gateways.notice import Notice, NotUnderstood, Reader
 from handlers.decision import Asked
 from messages.callbacks import GatewayCallbackReceived
-from messages.envelope import Sender, Unreadable, read_command
+from messages.card_data import Hit, find, find_in, redacted_body
+from messages.envelope import Sender, Unreadable, read_command, read_sender
 from messages.events import RejectionReason
 
 _MAX_NAME = 255
@@ -37,6 +39,8 @@ class Callback:
     """What we act upon."""
     not_understood: str | None
     """The gateway's words for what else it says; kept as a dead letter."""
+    card_data: Hit | None = None
+    """Where card data was, which had to be blanked out before it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,9 @@ def read(delivery: Delivery, readers: Mapping[str, Reader]) -> Command | Callbac
     """Read a delivery; never raises. `readers` read the callbacks of the gateways there are."""
     if delivery.queue == GATEWAY_CALLBACKS:
         return _read_callback(delivery, readers)
+    hits = card_data_in(delivery)
+    if hits:
+        return _refused(delivery, hits[0])
     try:
         envelope = read_command(
             content_type=delivery.content_type, headers=delivery.headers, body=delivery.body
@@ -79,6 +86,17 @@ def read(delivery: Delivery, readers: Mapping[str, Reader]) -> Command | Callbac
     return Command(delivery=delivery, asked=asked)
 
 
+def _refused(delivery: Delivery, hit: Hit) -> Rejected | Dead:
+    """Refuse a command for its card data. Its sender is told, unless the number is in what it would be told by."""
+    sender = read_sender(content_type=delivery.content_type, headers=delivery.headers, body=delivery.body)
+    if find_in([sender.id, sender.source, sender.type]):
+        sender = Sender()
+    what = hit.kind.replace("_", " ")
+    text = f"{hit.path or 'the body'} holds what looks like a {what}: send the gateway's token instead, never a card's"
+    why = Unreadable(RejectionReason.CARD_DATA_REFUSED, text, at=hit.path or None, sender=sender)
+    return (Rejected if _can_be_told(sender) else Dead)(delivery=delivery, why=why)
+
+
 def _read_callback(delivery: Delivery, readers: Mapping[str, Reader]) -> Callback | Dead:
     """Only our own ingestor publishes here: what cannot be read is for a person, there is no sender to tell."""
     if delivery.type != GatewayCallbackReceived.__name__:
@@ -92,13 +110,19 @@ def _read_callback(delivery: Delivery, readers: Mapping[str, Reader]) -> Callbac
     if reader is None:
         text = f"this worker does not serve {callback.gateway}: configure it, and requeue this"
         return _dead(delivery, RejectionReason.INVALID_FIELD, text, "gateway")
+    content = callback.content
+    hit = next(iter(find(content)), None)
     try:
-        notices = reader(callback.content)
+        # A gateway's word about money is not lost for a number in its small talk: it is read without the number.
+        notices = reader(redacted_body(content) if hit else content)
     except NotUnderstood as why:
-        return _dead(delivery, RejectionReason.UNREADABLE, str(why), "body")
+        reason = RejectionReason.CARD_DATA_REFUSED if hit else RejectionReason.UNREADABLE
+        return _dead(delivery, reason, str(why), f"body.{hit.path}" if hit else "body")
     acted_upon = tuple(notice for notice in notices if notice.operation is not None)
     others = sorted({notice.event for notice in notices if notice.operation is None})
-    return Callback(delivery=delivery, notices=acted_upon, not_understood=", ".join(others) or None)
+    return Callback(
+        delivery=delivery, notices=acted_upon, not_understood=", ".join(others) or None, card_data=hit
+    )
 
 
 def _dead(delivery: Delivery, reason: RejectionReason, text: str, at: str | None) -> Dead:

@@ -8,10 +8,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime
 
+from consumers.card_data import without_card_data
 from consumers.delivery import Delivery, Outgoing
 from consumers.topology import DEAD_LETTERS
 from handlers.decision import Announcement, Rejection
 from ledger.records import OutboxEvent
+from messages.card_data import redacted
 from messages.envelope import Sender, Unreadable, event_headers, rfc3339
 from messages.events import CommandRejected, Event
 
@@ -143,13 +145,15 @@ def dead_letter(
 ) -> Outgoing:
     """Make the dead letter of a delivery: its bytes and headers untouched, the reasons in headers of their own.
 
+    Untouched but for card data, whatever it died of: that is blanked out, and `fail-redacted` says so.
     `origin` is where it went wrong (a field or a line of code): with the reason and type it groups like cases.
     """
+    original, delivery = delivery, without_card_data(delivery)
     fingerprint = hashlib.sha256(f"{reason}|{delivery.type}|{origin}".encode()).hexdigest()[:16]
     reasons: dict[str, object] = {
         "fail-reason": reason,
-        "fail-detail": detail[:MAX_DETAIL],
-        "fail-field": at or "",
+        "fail-detail": redacted(detail)[:MAX_DETAIL],
+        "fail-field": redacted(at or ""),
         "fail-attempts": attempts,
         "fail-queue": delivery.queue,
         "fail-exchange": delivery.exchange,
@@ -157,20 +161,21 @@ def dead_letter(
         "fail-at": rfc3339(now),
         "fail-host": socket.gethostname(),
         "fail-fingerprint": fingerprint,
-        "fail-redacted": False,
+        "fail-redacted": delivery is not original,
     }
     reasons["fail-first-at"] = delivery.headers.get("fail-first-at") or reasons["fail-at"]
     # Names with x- are the broker's own (RabbitMQ 4 moves them out of the application's headers).
-    kept = {name: value for name, value in delivery.headers.items() if not name.startswith("x-")}
+    kept = {_shortened(name): value for name, value in delivery.headers.items() if not name.startswith("x-")}
     receipt: Hashable = DeadLetterReceipt(delivery.generation, delivery.tag)
     return Outgoing(
         exchange=DEAD_LETTERS.name,
         routing_key=f"{delivery.queue}.dead",
         body=delivery.body,
-        message_id=delivery.message_id or "",
-        type=delivery.type or "",
-        content_type=delivery.content_type or "application/octet-stream",
-        correlation_id=delivery.correlation_id,
+        # What is blanked out may be longer than the number was.
+        message_id=_shortened(delivery.message_id or ""),
+        type=_shortened(delivery.type or ""),
+        content_type=_shortened(delivery.content_type or "application/octet-stream"),
+        correlation_id=delivery.correlation_id and _shortened(delivery.correlation_id),
         headers={**kept, **reasons},
         mandatory=True,
         receipt=receipt,

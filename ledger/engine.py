@@ -44,6 +44,7 @@ def open_engine(url: str, *, by_key: bool = False, patience_s: float = math.inf)
         case "postgresql":
             engine = create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
+                hide_parameters=True,
                 pool_size=2,
                 max_overflow=0,
                 pool_timeout=5,
@@ -63,7 +64,9 @@ def open_engine(url: str, *, by_key: bool = False, patience_s: float = math.inf)
             return engine
         case "sqlite":
             wait_s = min(patience_s, _SQLITE_WAIT_S)
-            engine = create_engine(parsed, connect_args={"timeout": wait_s, "isolation_level": None})
+            engine = create_engine(
+                parsed, hide_parameters=True, connect_args={"timeout": wait_s, "isolation_level": None}
+            )
             event.listen(engine, "connect", _prepare_sqlite)
             return engine
         case other:

@@ -32,7 +32,7 @@ Metadata = Annotated[
 class Message(BaseModel):
     """Frozen, strict, and closed: what every message of ours has in common."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     exchange: ClassVar[str]
     routing_key: ClassVar[str]

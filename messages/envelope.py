@@ -76,15 +76,30 @@ def read_command(*, content_type: str | None, headers: Mapping[str, object], bod
     if len(body) > MAX_BODY_BYTES:
         text = f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken"
         raise Unreadable(RejectionReason.TOO_LARGE, text, sender=sender)
-    if content_type is not None and content_type.lower().startswith(STRUCTURED):
+    if _is_structured(content_type):
         attributes, data = _open_structured(body)
     else:
         attributes, data = _attributes_in_headers(headers), body
     return _to_command(attributes, data)
 
 
+def read_sender(*, content_type: str | None, headers: Mapping[str, object], body: bytes) -> Sender:
+    """Read who sent a message in either mode, and nothing else of it; never raises."""
+    if not _is_structured(content_type):
+        return _sender_in_headers(headers)
+    try:
+        attributes, _ = _open_structured(body)
+    except Unreadable as why:
+        return why.sender
+    return _sender_in(attributes)
+
+
+def _is_structured(content_type: str | None) -> bool:
+    return content_type is not None and content_type.lower().startswith(STRUCTURED)
+
+
 def _to_command(attributes: Mapping[str, Any], data: bytes) -> Envelope:
-    sender = Sender(**{name: _text(attributes.get(name)) for name in ("id", "source", "type")})
+    sender = _sender_in(attributes)
     if attributes.get("specversion") not in ("1.0", None):
         text = "specversion must be 1.0"
         raise Unreadable(RejectionReason.INVALID_FIELD, text, at="specversion", sender=sender)
@@ -146,7 +161,10 @@ def _explained(error: ValidationError, sender: Sender) -> Unreadable:
 
 
 def _sender_in_headers(headers: Mapping[str, object]) -> Sender:
-    attributes = _attributes_in_headers(headers)
+    return _sender_in(_attributes_in_headers(headers))
+
+
+def _sender_in(attributes: Mapping[str, object]) -> Sender:
     return Sender(**{name: _text(attributes.get(name)) for name in ("id", "source", "type")})
 
 
@@ -170,7 +188,7 @@ def _open_structured(body: bytes) -> tuple[dict[str, Any], bytes]:
     if not isinstance(event, dict):
         raise Unreadable(RejectionReason.UNREADABLE, "a structured event is a JSON object", sender=Sender())
     if "data" not in event:
-        sender = Sender(**{name: _text(event.get(name)) for name in ("id", "source", "type")})
+        sender = _sender_in(event)
         raise Unreadable(RejectionReason.MISSING_FIELD, "data is missing", at="data", sender=sender)
     data = event.pop("data")
     return event, json.dumps(data).encode()

@@ -80,6 +80,7 @@ class RejectionReason(StrEnum):
     TOO_LARGE = "too_large"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     PAYMENT_NOT_FOUND = "payment_not_found"
+    CARD_DATA_REFUSED = "card_data_refused"
 
 
 class Event(Message):

@@ -79,6 +79,12 @@ class WorkerCollector(Collector):
             ("queue", "reason"),
             {(queue, reason): count for (queue, reason), count in dict(counts.dead_letters).items()},
         )
+        yield _labelled(
+            "payments_card_data_refused",
+            "Messages that brought card data, by where they came in.",
+            ("where",),
+            {(queue,): count for queue, count in dict(counts.card_data).items()},
+        )
         yield _counter("payments_attention", "Payments that came to need a person.", counts.attention)
         yield _counter("payments_callbacks_unmatched", "Callbacks given up for a person.", counts.unmatched)
 

@@ -20,6 +20,7 @@ Kind = Literal[
     "gone",
     "not_confirmed",
     "failed",
+    "card_data",
 ]
 
 

@@ -28,6 +28,14 @@ class IngestorCollector(Collector):
             for kind, count in counts.items():
                 callbacks.add_metric([gateway, kind], count)
         yield callbacks
+        card_data = CounterMetricFamily(
+            "payments_card_data_refused",
+            "Messages that brought card data, by where they came in.",
+            labels=["where"],
+        )
+        for gateway, counts in self._counts.by_gateway().items():
+            card_data.add_metric([f"webhooks/{gateway}"], counts["card_data"])
+        yield card_data
         up = GaugeMetricFamily("payments_ingestor_broker_up", "1 while callbacks can be put on the bus.")
         up.add_metric([], float(self._broker_is_up()))
         yield up

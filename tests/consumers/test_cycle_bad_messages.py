@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
 from messages.envelope import MAX_BODY_BYTES
 from tests.consumers.workshop import AT_ONCE, Hire, Neighbour, Workshop
+
+CARD = "4242 4242 4242 4242"
 
 # --- what cannot be read ---
 
@@ -80,7 +83,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "an id with a blank": ({"payment_id": "pay 1"}, "invalid_field", "payment_id"),
     "an id that is too long": ({"payment_id": "p" * 65}, "invalid_field", "payment_id"),
     "an empty id": ({"order_id": ""}, "invalid_field", "order_id"),
-    "a card number for a method": ({"payment_method": "4242424242424242"}, "invalid_field", "payment_method"),
+    "a text for a method": ({"payment_method": "4242"}, "invalid_field", "payment_method"),
     "two methods": ({"payment_method_id": "pm_1"}, "invalid_field", None),
     "an unknown way to capture": ({"capture": "later"}, "invalid_field", "capture"),
 }
@@ -102,6 +105,42 @@ def test_a_known_sender_is_told_which_field_is_wrong(
     assert "4242" not in str(event)
     assert workshop.rows("SELECT count(*) FROM payments") == [(0,)]
     assert neighbour.dead_letters() == []
+
+
+def test_card_data_is_refused_its_sender_told_and_a_redacted_dead_letter_left(
+    workshop: Workshop, neighbour: Neighbour
+) -> None:
+    neighbour.pay(1, description=f"card {CARD}", metadata={"basket": "b_7"})
+
+    workshop.until_quiet()
+
+    (event,) = neighbour.listen()
+    assert (event.type, event.body["reason"], event.body["field"]) == (
+        "CommandRejected",
+        "card_data_refused",
+        "description",
+    )
+    (letter,) = neighbour.dead_letters()
+    body = json.loads(letter.body)
+    assert (body["description"], body["metadata"]) == ("card [redacted card number]", {"basket": "b_7"})
+    assert (letter.headers["fail-reason"], letter.headers["fail-redacted"]) == ("card_data_refused", True)
+    assert workshop.counts.card_data == {PAYMENT_COMMANDS: 1}
+    assert workshop.unsettled() == 0
+    assert workshop.rows("SELECT count(*) FROM payments") == [(0,)]
+    assert not any("4242" in str(row) for row in workshop.rows("SELECT * FROM audit"))
+
+
+def test_a_dead_letter_made_for_another_reason_is_redacted_all_the_same(
+    workshop: Workshop, neighbour: Neighbour
+) -> None:
+    neighbour.send(b"not JSON " + CARD.encode(), headers={"note": CARD}, message_id="m-4242424242424242")
+
+    workshop.until_quiet()
+
+    (letter,) = neighbour.dead_letters()
+    assert b"4242" not in letter.body
+    assert "4242" not in str(letter.headers) + str(letter.properties)
+    assert letter.headers["fail-redacted"] is True
 
 
 GOOD = {

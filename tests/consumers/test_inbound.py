@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from consumers.delivery import Delivery
 from consumers.inbound import Command, Dead, Rejected, read
+from messages.card_data import find_in
 from messages.commands import PaymentRequested
 from messages.envelope import MAX_BODY_BYTES, STRUCTURED
 from messages.events import RejectionReason
@@ -165,3 +166,61 @@ def test_whatever_a_structured_event_holds_reading_it_never_raises(event: dict[s
 @pytest.mark.parametrize("content_type", ["application/json", STRUCTURED])
 def test_bodies_that_break_parsers_are_refused(body: bytes, content_type: str) -> None:
     assert isinstance(read(a_delivery(body, content_type=content_type), {}), Rejected | Dead)
+
+
+CARD = "4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    ("delivery", "field"),
+    [
+        (a_delivery(a_body(description=f"card {CARD}")), "description"),
+        (a_delivery(a_body(metadata={"a": json.dumps({"b": CARD})})), "metadata.a.b"),
+        (a_delivery(a_body(payment_id="4111111111111111")), "payment_id"),
+        (a_delivery(a_body(metadata={"cvv": "123"})), "metadata.cvv"),
+        (a_delivery(b"no JSON, but " + CARD.encode()), None),
+        (a_delivery(a_body(), headers={**SENDER, "note": CARD}), "headers.note"),
+        (a_delivery(a_body(), correlation_id=CARD), "properties.correlation_id"),
+    ],
+    ids=[
+        "a text",
+        "JSON in a text",
+        "an id",
+        "a security code",
+        "a body that is none",
+        "a header",
+        "a property",
+    ],
+)
+def test_card_data_is_refused_wherever_it_is_and_its_sender_told_where(
+    delivery: Delivery, field: str
+) -> None:
+    refused = read(delivery, {})
+
+    assert isinstance(refused, Rejected)
+    assert (refused.why.reason, refused.why.field) == (RejectionReason.CARD_DATA_REFUSED, field)
+    assert (refused.why.sender.id, refused.why.sender.source) == ("msg_1", "/order-service")
+    assert find_in(refused.why.message) == []
+
+
+def test_a_structured_command_with_card_data_is_refused_and_its_sender_told() -> None:
+    event = {
+        "specversion": "1.0",
+        "id": "msg_9",
+        "source": "/order-service",
+        "type": "PaymentRequested",
+        "data": payment_data(description=CARD),
+    }
+
+    refused = read(a_delivery(json.dumps(event).encode(), headers={}, content_type=STRUCTURED), {})
+
+    assert isinstance(refused, Rejected)
+    assert refused.why.reason is RejectionReason.CARD_DATA_REFUSED
+    assert refused.why.sender.id == "msg_9"
+
+
+def test_a_sender_whose_own_name_is_a_card_number_cannot_be_told() -> None:
+    refused = read(a_delivery(a_body(), headers={**SENDER, "cloudEvents_id": "4111111111111111"}), {})
+
+    assert isinstance(refused, Dead)
+    assert refused.why.reason is RejectionReason.CARD_DATA_REFUSED

@@ -21,6 +21,7 @@ from sqlalchemy import create_engine
 from consumers import embedded
 from consumers.bus import KombuBus
 from consumers.calls import Calls
+from consumers.counts import Counts
 from consumers.cycle import Cycle, Limits
 from consumers.delivery import BusDown, Delivery, Outgoing
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
@@ -216,6 +217,7 @@ class Workshop:
         self.bus = BusWithSwitches(self.url)
         self.ledger = LedgerWithSwitches(self.ledger_url)
         self.calls = CallsWithSwitches({"sandbox": self.gateway})
+        self.counts = Counts()
         self.cycle = Cycle(
             worker=f"worker-{id(self)}",
             bus=self.bus,
@@ -224,6 +226,7 @@ class Workshop:
             policy=Policy(default_gateway="sandbox", gateways={"sandbox": self.gateway.capabilities}),
             clock=self.clock,
             limits=limits,
+            counts=self.counts,
         )
         self._has_left = False
 
