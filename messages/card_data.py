@@ -72,11 +72,13 @@ def find_in(value: object) -> list[Hit]:
     return search.hits
 
 
-def redacted(text: str) -> str:
-    """The text without card data; the very same text where there is none."""
-    if not may_hold_card_data(text.encode(errors="replace")):
+def redacted(text: str, *, name: str = "") -> str:
+    """The text without card data; the very same text where there is none. `name` is what it is called."""
+    if not may_hold_card_data(f"{name}\x01{text}".encode(errors="replace")):
         return text
-    return str(redacted_value(text))
+    found = redacted_value(text, name=name)
+    assert isinstance(found, str)
+    return found
 
 
 def redacted_body(body: bytes) -> bytes:

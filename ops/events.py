@@ -10,6 +10,7 @@ from typing import Any
 
 from ledger.records import OutboxEvent
 from ledger.reports import OVERLAP, AnnouncedEvent, announced_events
+from messages.card_data import redacted
 from messages.money import Money
 
 POLL_S = 0.5
@@ -54,21 +55,23 @@ def render_event(announced: AnnouncedEvent) -> str:
         f"{Money(**amount)!s:>16}" if amount else " " * 16,
         str(body.get("message") or ""),
     ]
-    return " ".join(parts).rstrip()
+    return redacted(" ".join(parts).rstrip())
 
 
 def event_as_json(announced: AnnouncedEvent) -> str:
     """The event as one line of JSON: id, type, routing key, and its data."""
     event = announced.event
     at = announced.published_at
-    return json.dumps(
-        {
-            "id": event.event_id,
-            "type": event.type,
-            "routing_key": event.routing_key,
-            "published_at": at.isoformat() if at else None,
-            "data": data_of(event),
-        }
+    return redacted(
+        json.dumps(
+            {
+                "id": event.event_id,
+                "type": event.type,
+                "routing_key": event.routing_key,
+                "published_at": at.isoformat() if at else None,
+                "data": data_of(event),
+            }
+        )
     )
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ledger.reports import JournalLine, Story
 from ledger.states import Capture, Payment, Refund
+from messages.card_data import redacted
 from messages.money import Money
 from ops.events import data_of
 
@@ -69,7 +70,7 @@ def _timeline(story: Story) -> Table:
     for column in ("when", "what", "about", "came of it"):
         table.add_column(column, overflow="fold")
     for at, _, what, about, came in sorted(_moments(story)):
-        table.add_row(f"{at:%H:%M:%S.%f}"[:-3], what, about, came)
+        table.add_row(f"{at:%H:%M:%S.%f}"[:-3], *map(redacted, (what, about, came)))
     return table
 
 
@@ -112,7 +113,7 @@ def _attempts(story: Story) -> Table:
             attempt.state.value,
             str(attempt.tries),
             str(attempt.inquiries),
-            "\n".join(filter(None, why)),
+            redacted("\n".join(filter(None, why))),
         )
     return table
 
@@ -148,26 +149,28 @@ def _amount(asked: Capture | Refund) -> str:
 
 def story_as_json(story: Story) -> str:
     """The story as JSON; amounts in minor units, times in UTC, no token."""
-    return json.dumps(
-        {
-            "payment": _plain(story.payment),
-            "attempts": [_plain(attempt) for attempt in story.attempts],
-            "captures": [_plain(capture) for capture in story.captures],
-            "refunds": [_plain(refund) for refund in story.refunds],
-            "journals": [_plain(line) for line in story.journal_lines],
-            "events": [
-                {
-                    "id": announced.event.event_id,
-                    "type": announced.event.type,
-                    "published_at": announced.published_at,
-                    "data": data_of(announced.event),
-                }
-                for announced in story.events
-            ],
-            "audit": [_plain(row) for row in story.audit],
-        },
-        indent=2,
-        default=_written,
+    return redacted(
+        json.dumps(
+            {
+                "payment": _plain(story.payment),
+                "attempts": [_plain(attempt) for attempt in story.attempts],
+                "captures": [_plain(capture) for capture in story.captures],
+                "refunds": [_plain(refund) for refund in story.refunds],
+                "journals": [_plain(line) for line in story.journal_lines],
+                "events": [
+                    {
+                        "id": announced.event.event_id,
+                        "type": announced.event.type,
+                        "published_at": announced.published_at,
+                        "data": data_of(announced.event),
+                    }
+                    for announced in story.events
+                ],
+                "audit": [_plain(row) for row in story.audit],
+            },
+            indent=2,
+            default=_written,
+        )
     )
 
 

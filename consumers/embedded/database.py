@@ -85,6 +85,8 @@ class Database:
     def _prepare(self) -> None:
         _write_ahead(self.sql)
         self.sql.execute("PRAGMA foreign_keys = ON")
+        # What a worker refuses for the card number in it must not stay in the file once it is gone from the queue.
+        self.sql.execute("PRAGMA secure_delete = ON")
         self.sql.execute("PRAGMA journal_size_limit = 67108864")  # Give back the disk space of a burst.
         with self.transaction(durable=True):
             (version,) = self.sql.execute("PRAGMA user_version").fetchone()

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 CONFIGURED = """
@@ -37,6 +39,44 @@ def test_a_line_is_one_json_object_with_its_event_level_and_time() -> None:
 
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "worker_started", "level": "info", "gateways": ["sandbox"]}
+
+
+CARD = "4111 1111 1111 1111"
+
+
+SAID = [
+    f"log.info('x', note='card {CARD}')",
+    f"log.info('card {CARD}')",
+    "log.info('x', number=4111111111111111)",
+    f"log.info('x', about={{'a': [{{'b': '{CARD}'}}]}})",
+    f"log.info('x', **{{'{CARD}': 1}})",
+    f"log.info('x', error=ValueError('{CARD}'))",
+    f"logging.getLogger('uvicorn.error').error('card %s', '{CARD}')",
+    f"try: raise ValueError('{CARD}')\nexcept ValueError: log.exception('x')",
+    f"try: raise ValueError('{CARD}')\nexcept ValueError: logging.getLogger('kombu').exception('x')",
+    f"import threading; t = threading.Thread(target=lambda: int('{CARD}!')); t.start(); t.join()",
+    "log.info('x', cvv='4111')",
+    "log.info('x', data='{\"cvc\": \"4111\"}')",
+]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_card_number_reaches_the_log(as_json: bool) -> None:
+    told = run("\n".join(SAID), as_json=as_json).stderr
+
+    assert told.count("[redacted") >= len(SAID)
+    assert "4111" not in told
+
+
+def test_a_card_number_in_what_ends_the_process_is_not_printed() -> None:
+    program = CONFIGURED.format(level="info", as_json=True) + f"raise ValueError('{CARD}')"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+    assert ended.returncode == 1
+    assert "process_failed" in ended.stderr
+    assert "4111" not in ended.stderr
 
 
 def test_nothing_is_written_to_standard_output() -> None:
