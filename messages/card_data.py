@@ -247,14 +247,17 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _unescaped(text: str) -> str:
     """Without percent signs, backslashes and character references, one layer."""
     if "\\" in text:
-        text = ESCAPED.sub(
-            lambda found: chr(int(found[1] or found[2], 16)) if found[1] or found[2] else " ", text
-        )
+        text = ESCAPED.sub(_sign_of, text)
     if "%" in text:
         text = unquote(text, errors="replace")
     if "&" in text:
         text = html.unescape(text)
     return text
+
+
+def _sign_of(escaped: re.Match[str]) -> str:
+    code = escaped[1] or escaped[2] or escaped[3]
+    return chr(int(code, 16)) if code else " "
 
 
 def _unpacked(text: str) -> str:

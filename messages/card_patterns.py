@@ -82,7 +82,7 @@ _REFERENCES = {
 """Fields of gateways that hold numbers which may look like a card's, and the form these have."""
 _ARTICLES = frozenset(("ean", "gtin", "upc", "isbn", "barcode"))
 
-ESCAPED = re.compile(r"\\{1,8}(?:u\{?0{0,2}([0-9a-fA-F]{4})\}?|x([0-9a-fA-F]{2})|[nrt])")
+ESCAPED = re.compile(r"\\{1,8}(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|u\{0{0,2}([0-9a-fA-F]{1,4})\}|[nrt])")
 HEX_DIGITS = re.compile(rf"(?<![0-9])(?:3[0-9]){{{SHORTEST},{LONGEST}}}(?![0-9])")
 
 BASE64_TOKEN = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")

@@ -58,6 +58,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "full width": lambda n: n.translate({48 + i: 0xFF10 + i for i in range(10)}),
     "Arabic digits": lambda n: n.translate({48 + i: 0x0660 + i for i in range(10)}),
     "JSON escapes": lambda n: "".join(f"\\u{ord(sign):04x}" for sign in n),
+    "JSON that is broken off": lambda n: json.dumps({"a": "\u00a0".join((n[:4], n[4:]))})[:-1],
     "character references": lambda n: "".join(f"&#{ord(sign)};" for sign in n),
     "JSON in JSON in JSON": lambda n: json.dumps(json.dumps({"a": json.dumps([{"b": n}])})),
     "a number in JSON": lambda n: f'{{"a": {n}}}',
