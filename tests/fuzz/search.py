@@ -19,7 +19,7 @@ OVERLAP = 64 * 1024
 _RUN = re.compile(r"\d(?:[^0-9A-Za-z\"',:;{}\[\]]{0,6}\d){11,}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}")
 _HEX = re.compile(r"(?:3[0-9]){12,}")
-_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_ESCAPE = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|[nrt])")
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ def found_in(piece: bytes, numbers: set[str]) -> set[str]:
 
 def _views(text: str) -> Iterator[str]:
     yield text
-    unescaped = _ESCAPE.sub(lambda code: chr(int(code[1], 16)), text)
+    unescaped = _ESCAPE.sub(lambda code: chr(int(code[1] or code[2] or "20", 16)), text)
     once = html.unescape(unquote(unescaped)) if "%" in text or "&#" in text else unescaped
     if once != text:
         yield once
@@ -67,7 +67,8 @@ def _views(text: str) -> Iterator[str]:
     for token in _BASE64.findall(text):
         for start in range(4):
             part = token[start:]
-            plain.append(base64.b64decode(part[: len(part) // 4 * 4]).decode("latin-1"))
+            whole = part + "=" * (-len(part) % 4) if len(part) % 4 != 1 else part[:-1]
+            plain.append(base64.b64decode(whole).decode("latin-1"))
     yield " | ".join(plain)
 
 
