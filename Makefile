@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-quick chaos chaos-real compose-secrets check format messages clean
+.PHONY: help demo test bench bench-quick fuzz chaos chaos-real compose-secrets check format messages clean
 .DELETE_ON_ERROR:
 
 PYTHON := .venv/bin/python
@@ -10,6 +10,7 @@ PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip install -qq -c c
 TESTERS := 2 # side by side, each with servers of its own; with ARGS it is one, and prints as it goes
 # Drills kill servers and wait for what comes: a busy machine can starve one. It is run once more, and the summary says so.
 AGAIN := --reruns 1 -r R
+COUNT ?= 100000 # messages of the fuzzing; a quarter of an hour
 SEEDS ?= 1000 # of the simulation; two minutes on two cores
 NEEDS := setup.cfg pyproject.toml constraints.txt
 
@@ -32,6 +33,9 @@ test: .venv/develops ## run the tests on a real RabbitMQ and PostgreSQL; ARGS="t
 
 chaos: .venv/develops ## simulate crashes at every edge of the money, then find planted bugs; SEEDS=10000
 	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) --planted $(ARGS)
+
+fuzz: .venv/develops ## send card numbers in every place and form, then search for what is left (15 min); COUNT=2000
+	@$(PYTHON) -m tests.fuzz --count $(COUNT) $(ARGS)
 
 chaos-real: .venv/develops ## kill, stop, freeze and cut real servers under load, then judge (15 min); ARGS="--seed 7 --minutes 5"
 	@$(PYTHON) -m tests.chaos_real $(ARGS)

@@ -10,12 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.delivery import Delivery
-from consumers.inbound import Command, Dead, Rejected, read
-from messages.card_data import find_in
+from consumers.inbound import Callback, Command, Dead, Rejected, read
+from consumers.topology import GATEWAY_CALLBACKS
+from gateways.notice import Notice, NotUnderstood
+from messages.callbacks import GatewayCallbackReceived
+from messages.card_data import Hit, Kind, find_in
 from messages.commands import PaymentRequested
 from messages.envelope import MAX_BODY_BYTES, STRUCTURED
 from messages.events import RejectionReason
-from tests.builders import payment_data
+from messages.operation import Operation
+from tests.builders import NOON, payment_data
 
 SENDER = {
     "cloudEvents_specversion": "1.0",
@@ -224,3 +228,41 @@ def test_a_sender_whose_own_name_is_a_card_number_cannot_be_told() -> None:
 
     assert isinstance(refused, Dead)
     assert refused.why.reason is RejectionReason.CARD_DATA_REFUSED
+
+
+def a_callback(content: bytes) -> Delivery:
+    """A callback as the ingestor puts it on the bus."""
+    callback = GatewayCallbackReceived.of("stripe", content, headers={}, received_at=NOON)
+    return a_delivery(
+        callback.model_dump_json().encode(),
+        queue=GATEWAY_CALLBACKS,
+        type="GatewayCallbackReceived",
+        headers={},
+    )
+
+
+def test_a_callback_with_card_data_is_read_without_it() -> None:
+    seen: list[bytes] = []
+
+    def reader(body: bytes) -> list[Notice]:
+        seen.append(body)
+        return [
+            Notice(gateway="stripe", notice_id="evt_1", event="charge.refunded", operation=Operation.REFUND)
+        ]
+
+    told = read(a_callback(json.dumps({"id": "evt_1", "note": CARD}).encode()), {"stripe": reader})
+
+    assert isinstance(told, Callback)
+    assert [notice.notice_id for notice in told.notices] == ["evt_1"]
+    assert told.card_data == Hit("note", Kind.CARD_NUMBER, "visa")
+    assert [json.loads(body) for body in seen] == [{"id": "evt_1", "note": "[redacted card number]"}]
+
+
+def test_a_callback_that_makes_no_sense_without_its_card_data_is_a_dead_letter_for_that() -> None:
+    def reader(body: bytes) -> list[Notice]:
+        raise NotUnderstood("no such form")
+
+    dead = read(a_callback(f'{{"id": "{CARD}"}}'.encode()), {"stripe": reader})
+
+    assert isinstance(dead, Dead)
+    assert (dead.why.reason, dead.why.field) == (RejectionReason.CARD_DATA_REFUSED, "body.id")

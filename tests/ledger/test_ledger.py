@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from ledger.engine import open_engine
 from ledger.journals import Journal, authorization, refund_reserved, sale
 from ledger.ledger import ATTEMPT, Conflict, Ledger, LedgerError, NotMigrated, Refused
 from ledger.ledger import PAYMENT as PAYMENT_SHAPE
@@ -665,3 +668,14 @@ def test_a_refund_and_its_reserve_are_written_together(ledger: Ledger, url: str)
     write(ledger, new_payments=[payment], new_refunds=[refund], journals=[journal])
 
     assert raw.run(url, "SELECT DISTINCT refund_id FROM entries") == [(REFUND,)]
+
+
+def test_an_error_of_the_database_does_not_quote_what_it_was_given(url: str) -> None:
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection, pytest.raises(DBAPIError) as failed:
+            connection.execute(text("SELECT * FROM no_such_table WHERE a = :a"), {"a": "a-secret-token"})
+    finally:
+        engine.dispose()
+
+    assert "a-secret-token" not in str(failed.value)

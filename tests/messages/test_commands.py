@@ -6,6 +6,7 @@ import json
 from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
 from messages.commands import COMMANDS, Command, PaymentRequested, RefundRequested
 from messages.envelope import MAX_BODY_BYTES
@@ -354,3 +355,10 @@ def test_a_token_is_not_in_the_repr_of_a_command() -> None:
 
 def test_a_token_is_not_in_the_repr_of_an_envelope() -> None:
     assert TOKEN not in repr(read_binary(payment_data()))
+
+
+def test_what_was_given_is_not_quoted_by_an_error() -> None:
+    with pytest.raises(ValidationError) as refused:
+        PaymentRequested.model_validate(payment_data(amount="a-secret-token"))
+
+    assert "a-secret-token" not in str(refused.value)

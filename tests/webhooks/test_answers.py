@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
@@ -240,3 +241,22 @@ def test_health_tells_that_the_broker_is_there_and_what_came(place: House) -> No
     assert told.json()["broker"] == "up"
     assert told.json()["callbacks"]["adyen"]["accepted"] >= 1
     assert told.json()["callbacks"].keys() == set(GATEWAYS)
+
+
+def test_a_card_number_in_a_callback_is_blanked_out_and_the_rest_goes_on(place: House) -> None:
+    before = place.counts("stripe")["card_data"]
+    caller = place.gateways["stripe"]
+    body = caller.body(77).replace(MARK_IN_BODY.encode(), b"paid with 4111 1111 1111 1111")
+
+    answer = place.post("stripe", body, caller.headers(body) | {"x-request-id": "4111111111111111"})
+
+    assert answer.status_code == 200
+    (taken,) = place.mailbox.bodies()
+    event = json.loads(taken)
+    assert event["id"] == "evt_77"
+    assert event["data"]["object"]["description"] == "paid with [redacted card number]"
+    assert place.counts("stripe")["card_data"] == before + 1
+    shown = place.request("GET", "/metrics").text
+    assert f'payments_card_data_refused_total{{where="webhooks/stripe"}} {before + 1}' in shown
+    eventually(lambda: "card_data_blanked_out" in place.log, within_s=5, what="it is logged")
+    assert "4111" not in place.log
