@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -36,6 +37,7 @@ from gateways.protocol import Gateway
 from gateways.sandbox import SandboxGateway
 from handlers.decision import Policy
 from ledger.ledger import Ledger, LedgerDown, NotMigrated
+from ops.key_files import open_keyring
 from ops.logs import configure_logs
 from ops.settings import Settings, SettingsError, read_settings, seconds
 from ops.watching import watched
@@ -158,11 +160,12 @@ def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
         migrate(
             settings.ledger_url
         )  # a newcomer's own file; a production database is migrated by an operator
+    ledger = open_ledger(settings)
     counts, calls = Counts(), make_calls(settings, gateways)
     cycle = Cycle(
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         bus=open_bus(settings, queues=[queue.name for queue in WORK_QUEUES]),
-        ledger=Ledger(settings.ledger_url),
+        ledger=ledger,
         calls=calls,
         policy=make_policy(settings, gateways),
         clock=lambda: datetime.now(UTC),
@@ -176,6 +179,24 @@ def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
     log.info("worker_started", gateways=sorted(gateways), embedded=embedded)
     with watched(settings, gateways=gateways, counts=counts, calls=calls):
         cycle.run()
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Make the ledger, with the keys that tokens are sealed with.
+
+    Raises:
+        SettingsError: a key that is needed is not here.
+    """
+    ledger = Ledger(settings.ledger_url, keyring=open_keyring(settings))
+    missing: list[str] = []
+    with suppress(LedgerDown):  # it may come up after us, and is waited for
+        missing = ledger.missing_keys()
+    if missing:
+        raise SettingsError(
+            f"tokens in the database are encrypted with {', '.join(missing)}, and no such key is in"
+            f" {settings.keys_directory}: bring it back, or finish `payments keys rotate` and retire it"
+        )
+    return ledger
 
 
 def open_gateways(settings: Settings) -> dict[str, Gateway]:

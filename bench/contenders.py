@@ -22,6 +22,7 @@ from bench.peers import work
 from consumers.topology import declare
 from ledger.schema import migrate
 from messages.commands import PaymentRequested
+from ops.key_files import new_key
 from ops.publish import CommandLine, publish
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +90,7 @@ class Contender:
             "PAYMENTS_BROKER_URL": place.broker_url,
             "PAYMENTS_DATABASE_URL": place.database_url,
             "PAYMENTS_DEFAULT_GATEWAY": "bench",
+            "PAYMENTS_KEYS_DIR": str(_keys(log.parent)),
             "PAYMENTS_LOG__LEVEL": "warning",
             "PYTHONPATH": str(ROOT),
             **self.environment,
@@ -102,6 +104,14 @@ class Contender:
     def sender(self, place: Place) -> AbstractContextManager[Callable[[Command], None]]:
         """Publish commands one by one."""
         return _sending(place, self.way)
+
+
+def _keys(directory: Path) -> Path:
+    """Where the key is that our worker encrypts tokens with."""
+    keys = directory / "keys"
+    if not keys.exists():
+        new_key(keys)
+    return keys
 
 
 def commands(count: int, *, prefix: str) -> Iterable[Command]:

@@ -32,10 +32,12 @@ from handlers.decision import Answered, Call, Policy
 from ledger.bulk import PostgresBulk
 from ledger.engine import BY_KEY, POSTGRES_OPTIONS
 from ledger.ledger import Turn
+from ledger.sealing import Key, Keyring
 
 BATCH = 200
 CLIENTS = 2
 _POLICY = Policy(default_gateway="bench", gateways={"bench": PatientGateway.capabilities})
+_KEYRING = Keyring(lambda: [Key(bytes(32))])
 _POSITIONS = 10_000
 """Audit lines a turn may write: each turn begins at the next multiple."""
 
@@ -70,7 +72,7 @@ class RecordedLedger:
         """One transaction."""
         with psycopg.connect(self.url, options=f"{POSTGRES_OPTIONS}{BY_KEY}") as connection:
             recorder = Recorder(connection)
-            yield Turn(PostgresBulk(recorder))  # type: ignore[arg-type]
+            yield Turn(PostgresBulk(recorder), _KEYRING)  # type: ignore[arg-type]
             self.statements = recorder.statements
 
 
@@ -158,8 +160,10 @@ def _answered(calls: Sequence[Call]) -> list[Work]:
 
 def _for_pgbench(text: str, values: Sequence[Any], connection: psycopg.Connection[Any]) -> str:
     """One statement with its values in it; the audit chain's places are left to be counted."""
-    if text.startswith("SELECT shard, position, hash FROM audit_heads"):
-        return "SELECT shard, position, hash FROM audit_heads WHERE shard = :client_id FOR UPDATE"
+    if text.startswith("SELECT shard, position, hash"):
+        return text.replace(
+            " ORDER BY shard LIMIT 1 FOR UPDATE SKIP LOCKED", " WHERE shard = :client_id FOR UPDATE"
+        )
     parts = text.split("%s")
     written = [_counted(psycopg.sql.Literal(value).as_string(connection)) for value in values]
     if text.startswith("INSERT INTO audit ("):

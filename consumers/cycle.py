@@ -104,6 +104,7 @@ class Cycle:
         self._in_flight: set[EventKey] = set()
         self._confirmed: list[EventKey] = []
         self._shunned: dict[TimerDue, float] = {}
+        self._told_shut: set[str] = set()
         self._last_turn = 0.0
         self._next_timer_look = 0.0
         self._next_relay_look = 0.0
@@ -431,6 +432,7 @@ class Cycle:
         limit = self._limits.relay_batch
         try:
             stale = self._ledger.stale_events(before=before, limit=limit)
+            self._tell_shut()
             if all(event.key in ours for event in stale):
                 return
             if not self._ledger.claim("relay", holder=self._worker, now=now, until=until):
@@ -445,6 +447,12 @@ class Cycle:
         log.info("relay_publishes", count=len(left))
         self._counts.relayed += len(left)
         self._publish([event_message(event) for event in left])
+
+    def _tell_shut(self) -> None:
+        """Say once of each stream that an event of it does not open: it waits for its key, the others go on."""
+        for stream in self._ledger.shut.keys() - self._told_shut:
+            log.error("event_does_not_open", stream=stream, error=str(self._ledger.shut[stream]))
+        self._told_shut = set(self._ledger.shut)
 
     # --- outages -------------------------------------------------------------------------------------------------
 

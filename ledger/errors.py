@@ -2,6 +2,8 @@
 
     LedgerError
     ├── LedgerDown    out of reach, stopping, full, read-only: wait and try again
+    │   └── KeyMissing  the key that values are sealed with is not here: the same, until it is
+    ├── CannotOpen    a row's sealed value does not open: a person brings the key back, or finds who changed it
     ├── Conflict      another worker was there first: run the turn again
     ├── Refused       the database said no to what was written: a bug, or a row gone bad
     └── NotMigrated   tables are missing or old: a person runs `payments migrate`
@@ -26,6 +28,14 @@ class LedgerError(Exception):
 
 class LedgerDown(LedgerError):
     """The database is out of reach or cannot write now: wait and try again."""
+
+
+class KeyMissing(LedgerDown):
+    """The key that values are sealed with is not here: wait until it is. The text names it."""
+
+
+class CannotOpen(LedgerError):
+    """A row's sealed value does not open; the text names the row and the key, and quotes nothing."""
 
 
 class Conflict(LedgerError):

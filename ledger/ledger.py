@@ -11,23 +11,38 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ledger import audit, tables
+from ledger import audit, keys, tables
 from ledger.bulk import Bulk, Fetch, PostgresBulk, Row, SqliteBulk
 from ledger.engine import open_engine
-from ledger.errors import Conflict, LedgerDown, LedgerError, NotMigrated, Refused, told_apart
+from ledger.errors import CannotOpen, Conflict, LedgerDown, LedgerError, NotMigrated, Refused, told_apart
 from ledger.journals import Journal
-from ledger.records import CallbackRow, Changes, Due, EventKey, Found, Loaded, OutboxEvent, Trace, Wanted
+from ledger.records import (
+    CallbackRow,
+    Changes,
+    Due,
+    EventKey,
+    Found,
+    Loaded,
+    MessageKey,
+    OutboxEvent,
+    Trace,
+    Wanted,
+)
 from ledger.rows import Shape
+from ledger.sealed_rows import BROUGHT, COMMAND, FINGERPRINT, name_of, opened_body, seal_rows, sealed_body
+from ledger.sealing import Keyring, Sealer
 from ledger.states import Attempt, Capture, Payment, Refund, RefundStatus
 
 __all__ = ["Conflict", "Ledger", "LedgerDown", "LedgerError", "NotMigrated", "Refused", "Turn"]
 
 _COMMAND = ("request", "request_hash", "source", "command_id", "correlation_id", "created_at")
-PAYMENT = Shape(Payment, fixed=("order_id", "currency", "requested", "capture", *_COMMAND))
+PAYMENT = Shape(
+    Payment, "payments", fixed=("order_id", "currency", "requested", "capture", *_COMMAND), sealed=COMMAND
+)
 _CALL = ("payment_id", "capture_id", "refund_id", "operation", "gateway", "currency", "amount", "acts_on")
-ATTEMPT = Shape(Attempt, fixed=(*_CALL, "authenticate", "created_at"))
-CAPTURE = Shape(Capture, fixed=("payment_id", "final", "deadline_at", *_COMMAND[1:]))
-REFUND = Shape(Refund, fixed=("payment_id", "external", "deadline_at", *_COMMAND))
+ATTEMPT = Shape(Attempt, "attempts", fixed=(*_CALL, "authenticate", "created_at"), sealed=BROUGHT)
+CAPTURE = Shape(Capture, "captures", fixed=("payment_id", "final", "deadline_at", *_COMMAND[1:]))
+REFUND = Shape(Refund, "refunds", fixed=("payment_id", "external", "deadline_at", *_COMMAND), sealed=COMMAND)
 
 _OUTBOX = (
     "stream",
@@ -77,13 +92,20 @@ _ENTRY = (
 PATIENCE_S = 75.0
 """How long a silent database is waited for: longer than it gives any statement (see `ledger.engine`)."""
 
+_CHAIN = f"SELECT shard, position, hash, ({keys.CURRENT}) FROM audit_heads"
 _NO_CHAINS = "the audit log has no chains: run `payments migrate`"
 
 
 class Ledger:
-    """The database as the worker sees it. One thread at a time."""
+    """The database as the worker sees it. One thread at a time.
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+    `keyring` has the keys that tokens are sealed with. Without any, nothing that needs one can be written or loaded.
+    """
+
+    def __init__(self, url: str, *, keyring: Keyring | None = None, patience_s: float = PATIENCE_S) -> None:
+        self._keyring = keyring or Keyring()
+        self.shut: dict[str, CannotOpen] = {}
+        """Streams that the last look for stale events left out, and why."""
         self._engine = open_engine(url, by_key=True, patience_s=patience_s)
         self._is_sqlite = self._engine.dialect.name == "sqlite"
 
@@ -98,7 +120,7 @@ class Ledger:
             LedgerError: nothing was written.
         """
         with self._transaction(writes=True) as bulk:
-            yield Turn(bulk)
+            yield Turn(bulk, self._keyring)
 
     def due(self, *, now: datetime, limit: int) -> list[Due]:
         """Attempts and waiting refunds whose time has come, the longest overdue first. Nothing is locked."""
@@ -144,15 +166,27 @@ class Ledger:
             return [_callback(row) for row in found()]
 
     def stale_events(self, *, before: datetime, limit: int) -> list[OutboxEvent]:
-        """Events still unpublished that were written before a time, in the order they were written."""
+        """Events still unpublished that were written before a time, in the order they were written.
+
+        One that does not open is left out, with those of its stream after it; `shut` says why.
+        """
         with self._transaction() as bulk:
+            sealer = Sealer(self._keyring, lambda: keys.current(bulk))
             found = bulk.query(
                 f"SELECT {', '.join(_OUTBOX)} FROM outbox WHERE published_at IS NULL AND created_at < {{value}}"
                 " ORDER BY position LIMIT {value}",
                 tables.iso(before) if self._is_sqlite else before,
                 limit,
             )
-            return [_event(row) for row in found()]
+            events: list[OutboxEvent] = []
+            self.shut = {}
+            for row in found():
+                try:
+                    if row[0] not in self.shut:
+                        events.append(_event(row, sealer))
+                except CannotOpen as why:
+                    self.shut[row[0]] = why
+            return events
 
     def claim(self, name: str, *, holder: str, now: datetime, until: datetime) -> bool:
         """Take or keep a lease; False while another holds it."""
@@ -174,6 +208,16 @@ class Ledger:
         with self._transaction() as bulk:
             if not bulk.query("SELECT shard, position, hash FROM audit_heads")():
                 raise NotMigrated(_NO_CHAINS)
+
+    def missing_keys(self) -> list[str]:
+        """The ids of keys that values may be sealed with, and that are not here.
+
+        Raises:
+            LedgerError: the database is out of reach or not migrated.
+        """
+        with self._transaction() as bulk:
+            used = keys.in_use(bulk)
+        return [key_id for key_id in used if self._keyring.find(key_id) is None]
 
     def close(self) -> None:
         """Let the connections go."""
@@ -212,9 +256,11 @@ def _bulk(connection: Connection) -> Bulk:
 class Turn:
     """One transaction: `load` locks, `write` writes, in this order and once each."""
 
-    def __init__(self, bulk: Bulk) -> None:
+    def __init__(self, bulk: Bulk, keyring: Keyring) -> None:
         self._bulk = bulk
         self._chain: Row = ()
+        self._keyring = keyring
+        self._sealer = Sealer(keyring, self._current_key)
 
     def find(self, traces: Iterable[Trace]) -> dict[Trace, Found]:
         """Tell which payments some notices are about: by our own name for it, by the gateway's, by its parent's."""
@@ -282,16 +328,15 @@ class Turn:
                 sorted({notice_id for _, notice_id in wanted.callbacks}),
             )
             existing = self._ask("SELECT payment_id FROM payments WHERE payment_id {keys}", timer_ids)
-            chain = bulk.query(
-                "SELECT shard, position, hash FROM audit_heads ORDER BY shard LIMIT 1 {lock} SKIP LOCKED"
-            )
+            chain = bulk.query(f"{_CHAIN} ORDER BY shard LIMIT 1 {{lock}} SKIP LOCKED")
         self._chain = _first(chain()) or self._any_chain()
+        sealer = self._sealer
         return _loaded(
-            PAYMENT.read([*payments(), *others()]),
-            ATTEMPT.read(attempts()),
+            PAYMENT.read([*payments(), *others()], sealer),
+            ATTEMPT.read(attempts(), sealer),
             CAPTURE.read([*captures(), *named()]),
-            REFUND.read([*waiting(), *refunds()]),
-            inbox={(row[0], row[1]): row[2] for row in inbox()},
+            REFUND.read([*waiting(), *refunds()], sealer),
+            inbox=self._fingerprints(inbox()),
             order_paid_by=dict(orders()),
             unpublished={(row[0], row[1]) for row in events() if row[2] is None},
             callbacks={(row[0], row[1]): row[2] for row in told()},
@@ -311,7 +356,17 @@ class Turn:
         if not streams:
             return []
         found = self._bulk.query(f"SELECT {', '.join(_OUTBOX)} FROM outbox WHERE stream {{keys}}", streams)
-        return [_event(row) for row in found()]
+        return [_event(row, self._sealer) for row in found()]
+
+    def _current_key(self) -> str:
+        """The key to seal with; in books that have none yet, the one that is here."""
+        known: str | None = self._chain[3] if self._chain else None
+        return known or keys.current_or_first(self._bulk, self._keyring)
+
+    def _fingerprints(self, rows: list[Row]) -> dict[MessageKey, str]:
+        names = [name_of(row[0], row[1]) for row in rows]
+        opened = self._sealer.open("inbox.body_hash", names, [row[2] for row in rows])
+        return {(row[0], row[1]): value or "" for row, value in zip(rows, opened, strict=True)}
 
     def _states(self, shape: Shape[Any], table: str, where: str, keys: list[Any]) -> Fetch:
         return self._ask(f"SELECT {shape.listed} FROM {table} WHERE {where}", keys)
@@ -326,7 +381,7 @@ class Turn:
 
     def _any_chain(self) -> Row:
         """All chains are in use: wait for one."""
-        found = self._bulk.query("SELECT shard, position, hash FROM audit_heads WHERE shard = 0 {lock}")()
+        found = self._bulk.query(f"{_CHAIN} WHERE shard = 0 {{lock}}")()
         if not found:
             raise NotMigrated(_NO_CHAINS)
         return found[0]
@@ -343,6 +398,7 @@ class Turn:
             self._insert(shape, table, new)
         rows = [(r.source, r.message_id, r.body_hash, r.subject, r.received_at) for r in changes.inbox]
         if rows:
+            rows = seal_rows(self._sealer, "inbox", _INBOX, FINGERPRINT, rows, name=_message_name)
             self._bulk.insert(tables.inbox, _INBOX, rows)
         if changes.callbacks:
             again = (
@@ -355,11 +411,16 @@ class Turn:
     def _insert(self, shape: Shape[Any], table: Any, states: list[Any]) -> None:
         if states:
             # In the order of ids, as every worker does it: two that meet wait, instead of a deadlock.
-            self._bulk.insert(table, shape.columns, sorted(map(shape.row, states)))
+            rows = sorted(map(shape.row, states))
+            rows = seal_rows(self._sealer, table.name, shape.columns, shape.sealed, rows)
+            self._bulk.insert(table, shape.columns, rows)
 
     def _update(self, shape: Shape[Any], table: Any, states: list[Any]) -> None:
         if states:
-            self._bulk.update(table, (shape.key,), shape.changing, map(shape.changed_row, states))
+            rows = list(map(shape.changed_row, states))
+            columns = (shape.key, *shape.changing)
+            rows = seal_rows(self._sealer, table.name, columns, shape.sealed_and_changing, rows)
+            self._bulk.update(table, (shape.key,), shape.changing, rows)
 
     def _write_books(self, journals: list[Journal]) -> None:
         if not journals:
@@ -377,10 +438,10 @@ class Turn:
             rows = [(stream, sequence, at) for stream, sequence in sorted(changes.published)]
             bulk.update(tables.outbox, ("stream", "sequence"), ("published_at",), rows)
         if changes.events:
-            bulk.insert(tables.outbox, _OUTBOX, map(_outbox_row, changes.events))
+            bulk.insert(tables.outbox, _OUTBOX, self._outbox_rows(changes.events))
         if changes.rejections:
             again = "ON CONFLICT (stream, sequence) DO UPDATE SET published_at = NULL"
-            bulk.insert(tables.outbox, _OUTBOX, map(_outbox_row, changes.rejections), on_conflict=again)
+            bulk.insert(tables.outbox, _OUTBOX, self._outbox_rows(changes.rejections), on_conflict=again)
         for stream, subject in sorted(changes.announce_again):
             bulk.query(
                 "UPDATE outbox SET published_at = NULL WHERE stream = {value} AND sequence ="
@@ -390,10 +451,13 @@ class Turn:
                 subject,
             )
 
+    def _outbox_rows(self, events: list[OutboxEvent]) -> list[Row]:
+        return [_outbox_row(event, sealed_body(self._sealer, event)) for event in events]
+
     def _write_audit(self, changes: Changes) -> None:
         if not changes.audit:
             return
-        shard, position, head = self._chain
+        shard, position, head, _ = self._chain
         rows = list(audit.chain(changes.audit, shard=shard, position=position, previous=bytes(head)))
         self._bulk.insert(tables.audit, audit.COLUMNS, rows)
         last = rows[-1]
@@ -456,7 +520,11 @@ def _journal(journal: Journal) -> Row:
     )
 
 
-def _outbox_row(event: OutboxEvent) -> Row:
+def _message_name(row: Row) -> str:
+    return name_of(row[0], row[1])
+
+
+def _outbox_row(event: OutboxEvent, body: bytes) -> Row:
     return (
         event.stream,
         event.sequence,
@@ -465,12 +533,12 @@ def _outbox_row(event: OutboxEvent) -> Row:
         event.exchange,
         event.routing_key,
         json.dumps(dict(event.headers)),
-        event.body,
+        body,
         event.created_at,
     )
 
 
-def _event(row: Row) -> OutboxEvent:
+def _event(row: Row, sealer: Sealer) -> OutboxEvent:
     return OutboxEvent(
         stream=row[0],
         sequence=row[1],
@@ -479,7 +547,7 @@ def _event(row: Row) -> OutboxEvent:
         exchange=row[4],
         routing_key=row[5],
         headers=json.loads(row[6]),
-        body=bytes(row[7]),
+        body=opened_body(sealer, row[0], row[1], bytes(row[7])),
         created_at=_time(row[8]),
     )
 

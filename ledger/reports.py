@@ -16,6 +16,7 @@ from ledger.ledger import ATTEMPT, CAPTURE, PAYMENT, REFUND
 from ledger.reading import reading, rows
 from ledger.records import OutboxEvent
 from ledger.rows import Shape, State
+from ledger.sealed_rows import readable_body
 from ledger.states import Attempt, Capture, Payment, Refund
 
 
@@ -221,7 +222,7 @@ def _announced(row: Any) -> AnnouncedEvent:
         exchange=row.exchange,
         routing_key=row.routing_key,
         headers=json.loads(row.headers),
-        body=bytes(row.body),
+        body=readable_body(bytes(row.body)),
         created_at=row.created_at,
     )
     return AnnouncedEvent(event=event, published_at=row.published_at)

@@ -314,6 +314,22 @@ audit_heads = Table(
     Column("hash", LargeBinary, nullable=False),
 )
 
+sealing_keys = Table(
+    "sealing_keys",
+    metadata,
+    Column("key_id", _ID, primary_key=True),
+    Column("state", _ID, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    CheckConstraint("state IN ('current', 'earlier', 'retired')", name="state_known"),
+    Index(
+        "uq_sealing_keys_current",
+        "state",
+        unique=True,
+        postgresql_where=text("state = 'current'"),
+        sqlite_where=text("state = 'current'"),
+    ),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -174,6 +174,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None, description="postgresql+psycopg://…; default: SQLite in the data directory."
     )
+    keys_dir: Path | None = Field(
+        default=None,
+        description="Directory of the keys (`*.key`) that tokens are encrypted with; "
+        "default: made in the data directory, but not for PostgreSQL.",
+    )
     default_gateway: str = "sandbox"
     routes: tuple[RouteSettings, ...] = ()
     sandbox: SandboxSettings = SandboxSettings()
@@ -224,6 +229,11 @@ class Settings(BaseSettings):
         for short in ("postgresql://", "postgres://"):
             url = url.replace(short, "postgresql+psycopg://", 1) if url.startswith(short) else url
         return url
+
+    @property
+    def keys_directory(self) -> Path:
+        """Where the keys are that tokens are encrypted with."""
+        return self.keys_dir or self.data_dir / "keys"
 
     @classmethod
     def settings_customise_sources(

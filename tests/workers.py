@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import keys
+
 ROOT = Path(__file__).parent.parent
 
 QUICK = {
@@ -42,7 +44,7 @@ class Worker:
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "run_worker.py"), "worker"],
-                env={**clean, **environment},
+                env={**clean, "PAYMENTS_KEYS_DIR": str(keys.DIRECTORY), **environment},
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,

@@ -37,6 +37,7 @@ from tests.builders import (
     pending,
     unknown,
 )
+from tests.keys import KEYRING
 
 MINUTE = timedelta(minutes=1)
 
@@ -46,7 +47,7 @@ class Desk:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.ledger = Ledger(url)
+        self.ledger = Ledger(url, keyring=KEYRING)
         self.policy = a_policy()
         self.now = NOON
         self.unconfirmed: set[EventKey] = set()

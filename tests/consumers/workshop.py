@@ -36,6 +36,7 @@ from ledger.schema import migrate
 from ledger.verify import verify
 from messages.operation import Operation
 from tests.builders import NOON
+from tests.keys import KEYRING
 from tests.listener import Heard, Listener
 
 WITHIN_S = 10.0
@@ -141,7 +142,7 @@ class LedgerWithSwitches(Ledger):
     """The ledger, whose database goes away on demand."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
+        super().__init__(url, keyring=KEYRING)
         self.away = False
         self.turns = 0
         self.before_commit = Switch()

@@ -11,6 +11,7 @@ import pytest
 
 from ledger.ledger import Ledger
 from ledger.schema import migrate
+from tests.keys import KEYRING
 from tests.servers import Postgres
 
 
@@ -48,12 +49,12 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def ledger(url: str) -> Iterator[Ledger]:
     """A worker's view of the books."""
-    with closing(Ledger(url)) as opened:
+    with closing(Ledger(url, keyring=KEYRING)) as opened:
         yield opened
 
 
 @pytest.fixture
 def postgres_ledger(postgres_url: str) -> Iterator[Ledger]:
     """A worker's view of the books on PostgreSQL."""
-    with closing(Ledger(postgres_url)) as opened:
+    with closing(Ledger(postgres_url, keyring=KEYRING)) as opened:
         yield opened

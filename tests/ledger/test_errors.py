@@ -18,6 +18,7 @@ from ledger.reports import story, trial_balance
 from ledger.schema import migrate, pending
 from ledger.verify import verify
 from tests.builders import TOKEN, a_payment
+from tests.keys import KEYRING
 from tests.ledger import raw
 from tests.ledger.rows import an_audit_line, count, everything, load, write
 from tests.servers import Postgres
@@ -128,7 +129,7 @@ def _with_password(url: str, **changes: Any) -> str:
 
 
 def _reading(url: str) -> None:
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(url, keyring=KEYRING)) as ledger:
         load(ledger)
 
 
@@ -193,10 +194,10 @@ def test_a_url_that_is_none_is_not_repeated(url: str) -> None:
 
 
 def test_a_ledger_does_not_show_its_url(postgres_url: str, tmp_path: Path) -> None:
-    with closing(Ledger(_with_password(postgres_url))) as ledger:
+    with closing(Ledger(_with_password(postgres_url), keyring=KEYRING)) as ledger:
         assert repr(ledger) == str(ledger) == "Ledger(postgresql)"
     engine = open_engine(_with_password(postgres_url))
     assert SECRET not in repr(engine)
     engine.dispose()
-    with closing(Ledger(f"sqlite:///{tmp_path}/books.db")) as ledger:
+    with closing(Ledger(f"sqlite:///{tmp_path}/books.db", keyring=KEYRING)) as ledger:
         assert repr(ledger) == "Ledger(sqlite)"

@@ -42,6 +42,7 @@ from tests.builders import (
     a_refund,
     an_attempt,
 )
+from tests.keys import KEYRING
 from tests.ledger import raw
 from tests.ledger.rows import (
     an_audit_line,
@@ -626,7 +627,7 @@ def test_a_lease_is_one_workers_until_it_runs_out(ledger: Ledger) -> None:
 
 def test_a_database_without_tables_says_what_to_run(tmp_path: Any, database: str) -> None:
     for url in (f"sqlite:///{tmp_path / 'empty.db'}", database):
-        ledger = Ledger(url)
+        ledger = Ledger(url, keyring=KEYRING)
         for ask in (
             ledger.ping,
             lambda ledger=ledger: write(ledger),

@@ -20,6 +20,7 @@ from ledger.tables import AUDIT_SHARDS
 from ledger.verify import verify
 from messages.ids import PaymentId
 from tests.builders import NOON, PAYMENT, REFUND, a_payment, a_refund
+from tests.keys import KEYRING
 from tests.ledger import raw
 from tests.ledger.rows import an_audit_line, an_event, count, load, payment_of, payments_named, write
 from tests.workers import eventually
@@ -29,7 +30,7 @@ from tests.workers import eventually
 def open_ledger(postgres_url: str) -> Iterator[Callable[[], Ledger]]:
     """Opens ledgers, one a worker."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(closing(Ledger(postgres_url)))
+        yield lambda: stack.enter_context(closing(Ledger(postgres_url, keyring=KEYRING)))
 
 
 @pytest.fixture
@@ -247,7 +248,7 @@ def test_reading_timers_and_leases_waits_for_nobody(open_ledger: Callable[[], Le
 
 
 def test_on_sqlite_one_turn_waits_for_the_other(sqlite_url: str, threads: ThreadPoolExecutor) -> None:
-    mine = Ledger(sqlite_url)
+    mine = Ledger(sqlite_url, keyring=KEYRING)
     with mine.turn() as turn:
         turn.load(Wanted(payment_ids={PAYMENT}))
         turn.write(Changes(new_payments=[a_payment()]))
@@ -262,12 +263,15 @@ def test_on_sqlite_one_turn_waits_for_the_other(sqlite_url: str, threads: Thread
 
 
 def _in_its_own_thread(url: str) -> Any:
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(url, keyring=KEYRING)) as ledger:
         return payment_of(ledger)
 
 
 def test_on_sqlite_a_file_that_stays_locked_is_away_not_wrong(sqlite_url: str) -> None:
-    with closing(Ledger(sqlite_url)) as mine, closing(Ledger(sqlite_url, patience_s=0.1)) as ledger:
+    with (
+        closing(Ledger(sqlite_url, keyring=KEYRING)) as mine,
+        closing(Ledger(sqlite_url, patience_s=0.1, keyring=KEYRING)) as ledger,
+    ):
         with mine.turn(), pytest.raises(LedgerDown, match="locked"):
             load(ledger)
 

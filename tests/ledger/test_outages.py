@@ -14,6 +14,7 @@ import pytest
 from ledger.ledger import Ledger, LedgerDown
 from ledger.records import Wanted
 from ledger.schema import migrate
+from tests.keys import KEYRING
 from tests.ledger.rows import counts, everything, load, payments_named, write
 from tests.servers import OwnPostgres
 
@@ -32,7 +33,7 @@ def url(postgres_owned: OwnPostgres) -> Iterator[str]:
 @pytest.fixture
 def ledger(url: str) -> Iterator[Ledger]:
     """A ledger that has been at work: its connection is open and its statements are prepared."""
-    with closing(Ledger(url, patience_s=1)) as opened:
+    with closing(Ledger(url, patience_s=1, keyring=KEYRING)) as opened:
         for number, payment in enumerate(payments_named(8)):
             write(opened, new_payments=[payment])
             assert len(load(opened, payment_ids={p.payment_id for p in payments_named(number + 1)}).payments)
@@ -162,7 +163,7 @@ def test_a_slow_answer_is_waited_for(url: str, postgres_owned: OwnPostgres) -> N
     postgres_owned.psql(
         "CREATE TRIGGER slow BEFORE INSERT ON payments FOR EACH ROW EXECUTE FUNCTION slow()", url=url
     )
-    with closing(Ledger(url, patience_s=2)) as ledger:
+    with closing(Ledger(url, patience_s=2, keyring=KEYRING)) as ledger:
         write(ledger, new_payments=payments_named(3))
 
     assert counts(url)["payments"] == 3
@@ -171,7 +172,7 @@ def test_a_slow_answer_is_waited_for(url: str, postgres_owned: OwnPostgres) -> N
 def test_a_worker_that_froze_in_the_middle_of_a_turn_is_cut_off(
     url: str, postgres_owned: OwnPostgres
 ) -> None:
-    with closing(Ledger(url)) as ledger, ledger.turn() as turn:
+    with closing(Ledger(url, keyring=KEYRING)) as ledger, ledger.turn() as turn:
         turn.load(Wanted())
         found = postgres_owned.psql(
             "SELECT application_name FROM pg_stat_activity WHERE state = 'idle in transaction'", url=url
@@ -187,7 +188,7 @@ def test_a_server_that_may_only_be_read_is_away_not_wrong(
 ) -> None:
     name = url.rpartition("/")[2]
     postgres_owned.psql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with closing(Ledger(url)) as reading:
+    with closing(Ledger(url, keyring=KEYRING)) as reading:
         with pytest.raises(LedgerDown, match="read-only"):
             write(reading, everything())
         assert reading.due(now=payments_named(1)[0].created_at, limit=1) == []
@@ -199,9 +200,10 @@ def test_a_disk_that_is_full_is_away_not_wrong_and_works_again_when_there_is_roo
     program = f"""
 import resource
 from ledger.ledger import Ledger, LedgerDown
+from tests.keys import KEYRING
 from tests.ledger.rows import everything, payments_named, write
 resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))  # as if there were no more
-ledger = Ledger({sqlite_url!r})
+ledger = Ledger({sqlite_url!r}, keyring=KEYRING)
 try:
     write(ledger, new_payments=payments_named(5000))
 except LedgerDown as error:
@@ -227,7 +229,7 @@ def test_a_file_that_cannot_be_written_opened_or_understood_is_away(sqlite_url: 
         f"sqlite:///{tmp_path}/nowhere/books.db",
         f"sqlite:///{other}",
     ):
-        with closing(Ledger(broken)) as ledger, pytest.raises(LedgerDown):
+        with closing(Ledger(broken, keyring=KEYRING)) as ledger, pytest.raises(LedgerDown):
             write(ledger, everything())
 
     assert counts(sqlite_url)["payments"] == 0

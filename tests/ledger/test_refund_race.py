@@ -24,6 +24,7 @@ from tests.builders import (
     asked,
     eur,
 )
+from tests.keys import KEYRING
 from tests.ledger import raw
 from tests.ledger.rows import payment_of
 
@@ -72,12 +73,12 @@ def test_of_racing_refunds_as_many_get_through_as_there_is_money(
     url: str, workers: int, each: int, through: int
 ) -> None:
     """1,000 cents were taken; each worker asks for its share of 200 refunds as fast as it can."""
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(url, keyring=KEYRING)) as ledger:
         take(ledger, "pay_1", 1000)
     start = threading.Barrier(workers)
 
     def race(worker: int) -> int:
-        with closing(Ledger(url)) as ledger:
+        with closing(Ledger(url, keyring=KEYRING)) as ledger:
             start.wait()
             return sum(refund(ledger, "pay_1", n, each) for n in range(worker, 200, workers))
 
@@ -85,7 +86,7 @@ def test_of_racing_refunds_as_many_get_through_as_there_is_money(
         given_back = sum(pool.map(race, range(workers)))
 
     assert given_back == through * each <= 1000
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(url, keyring=KEYRING)) as ledger:
         payment = payment_of(ledger)
     assert (payment.refunded, payment.refund_pending) == (through * each, 0)
     statuses: dict[str, int] = dict(raw.run(url, "SELECT status, count(*) FROM refunds GROUP BY status"))
@@ -94,13 +95,13 @@ def test_of_racing_refunds_as_many_get_through_as_there_is_money(
 
 
 def test_of_racing_repeats_of_one_refund_one_gets_through(url: str) -> None:
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(url, keyring=KEYRING)) as ledger:
         take(ledger, "pay_1", 1000)
     start = threading.Barrier(4)
 
     def race(worker: int) -> int:
         command = a_refund_requested(refund_id="ref_1", payment_id="pay_1", amount=eur(100))
-        with closing(Ledger(url)) as ledger:
+        with closing(Ledger(url, keyring=KEYRING)) as ledger:
             start.wait()
             return sum(
                 len(settle(ledger, asked(command, message_id=f"msg_{worker}_{n}")).calls) for n in range(10)
@@ -110,7 +111,7 @@ def test_of_racing_repeats_of_one_refund_one_gets_through(url: str) -> None:
         calls = sum(pool.map(race, range(4)))
 
     assert calls == 1
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(url, keyring=KEYRING)) as ledger:
         assert payment_of(ledger).refund_pending == 100
     assert verify(url).problems == []
 
@@ -120,7 +121,7 @@ def test_of_racing_payments_for_one_order_one_gets_through(url: str) -> None:
 
     def race(worker: int) -> int:
         command = a_payment_requested(payment_id=f"pay_{worker}", order_id="1001")
-        with closing(Ledger(url)) as ledger:
+        with closing(Ledger(url, keyring=KEYRING)) as ledger:
             start.wait()
             return len(settle(ledger, asked(command, message_id=f"msg_{worker}")).calls)
 

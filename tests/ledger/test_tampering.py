@@ -21,6 +21,7 @@ from ledger.records import AuditLine
 from ledger.states import OPEN_ATTEMPT, OVER_WITHOUT_MONEY, AttemptState, PaymentStatus, RefundStatus
 from ledger.tables import iso, metadata
 from ledger.verify import verify
+from tests.keys import KEYRING
 from tests.ledger import raw
 from tests.ledger.shop import a_shop
 
@@ -245,7 +246,7 @@ def test_another_state_is_found_where_it_would_mean_other_money(
 
 def test_a_value_that_is_none_at_all_is_found_like_any_other(sqlite_url: str) -> None:
     """SQLite keeps whatever it is given in whatever column."""
-    with closing(Ledger(sqlite_url)) as ledger:
+    with closing(Ledger(sqlite_url, keyring=KEYRING)) as ledger:
         a_shop(ledger)
     for table, column, nonsense in (
         ("audit", "happened_at", "'soon'"),

@@ -9,6 +9,7 @@ import pytest
 from ledger.ledger import Ledger
 from ledger.records import Changes
 from ledger.verify import verify
+from tests.keys import KEYRING
 from tests.ledger import raw
 from tests.ledger.shop import a_shop, audit_line, take, write
 
@@ -16,7 +17,7 @@ from tests.ledger.shop import a_shop, audit_line, take, write
 @pytest.fixture
 def books(url: str) -> str:
     """Books with a bit of everything in them, all in chain 0."""
-    ledger = Ledger(url)
+    ledger = Ledger(url, keyring=KEYRING)
     a_shop(ledger)
     ledger.close()
     return url

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ledger.ledger import Ledger, Turn
 from ledger.records import Changes, Due, Found, Loaded, OutboxEvent, Trace, Wanted
+from tests.keys import KEYRING
 from tests.simulation.edges import Edge
 
 
@@ -43,7 +44,7 @@ class LedgerWithEdges(Ledger):
     """One worker's ledger."""
 
     def __init__(self, url: str, passed: Callable[[Edge], None], tell: Callable[[str], None]) -> None:
-        super().__init__(url)
+        super().__init__(url, keyring=KEYRING)
         self.is_locked = False
         """Whether a transaction of ours holds what it has loaded."""
         self._passed = passed

@@ -30,6 +30,7 @@ from ledger.ledger import Ledger
 from ledger.verify import verify
 from messages.commands import Command
 from simulators.control_client import ControlClient
+from tests.keys import KEYRING
 from tests.simulators.receiver import Delivery as Parcel
 from tests.simulators.receiver import Receiver, until
 from webhooks.app import callback_message
@@ -71,7 +72,7 @@ class Shop:
         self.url = f"sqlite:///{books}"
         self.counts: Counter[str] = Counter()
         self._books = books
-        self._ledger = Ledger(self.url)
+        self._ledger = Ledger(self.url, keyring=KEYRING)
         self._runner = runner
         self._clock = datetime.now(UTC)
         self._asked = 0

@@ -1,0 +1,52 @@
+"""The keys' register: which key values are sealed with now, which were before, which are retired. Never the keys."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ledger import tables
+from ledger.bulk import Bulk
+from ledger.errors import KeyMissing
+from ledger.sealing import Keyring
+
+CURRENT = "SELECT key_id FROM sealing_keys WHERE state = 'current'"
+"""Read in every turn. On PostgreSQL a turn thereby keeps the register open until it ends: see `ledger.rotation`."""
+
+COLUMNS = ("key_id", "state", "since")
+
+NO_KEY = (
+    "there is no key to seal tokens with: make one with `payments keys new`, and put its file where"
+    " PAYMENTS_KEYS_DIR says"
+)
+
+
+def current(bulk: Bulk) -> str:
+    """The id of the key that values are sealed with, or nothing in books that have sealed none."""
+    found = bulk.query(CURRENT)()
+    return str(found[0][0]) if found else ""
+
+
+def current_or_first(bulk: Bulk, keyring: Keyring) -> str:
+    """The same; in books that have sealed nothing yet, the only key that is here becomes it.
+
+    Raises:
+        KeyMissing: there is none, or nobody said which of several it is.
+    """
+    known = current(bulk)
+    if known:
+        return known
+    match keyring.ids:
+        case []:
+            raise KeyMissing(NO_KEY)
+        case [only]:
+            row = (only, "current", datetime.now(UTC))
+            bulk.insert(tables.sealing_keys, COLUMNS, [row], on_conflict="ON CONFLICT DO NOTHING")
+            return current(bulk)  # another worker may have been first, with another key
+        case several:
+            text = f"none of the keys {', '.join(several)} is current: say which with `payments keys rotate --to`"
+            raise KeyMissing(text)
+
+
+def in_use(bulk: Bulk) -> list[str]:
+    """The ids of all keys that values may be sealed with."""
+    return [row[0] for row in bulk.query("SELECT key_id FROM sealing_keys WHERE state <> 'retired'")()]

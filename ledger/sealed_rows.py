@@ -1,0 +1,106 @@
+"""Which columns are sealed, and how rows are sealed and opened, a whole column at a time.
+
+Nothing is looked up by a sealed value. What is only compared, the fingerprint of a command, is sealed like the rest:
+a keyed hash would need its key for ever, since it cannot be made anew when the key is changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from ledger.records import OutboxEvent
+from ledger.sealing import PREFIX, Sealer
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedColumn:
+    """A column whose values are sealed; `key` names the row they are bound to."""
+
+    table: str
+    column: str
+    key: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """As values are bound to it."""
+        return f"{self.table}.{self.column}"
+
+
+COMMAND = ("request", "request_hash")
+"""The command with its tokens, and the fingerprint that would confirm a guess of them."""
+BROUGHT = ("brought",)
+"""What a customer brought back from the bank may complete a payment."""
+FINGERPRINT = ("body_hash",)
+
+SEALED_COLUMNS = (
+    *(SealedColumn(table="payments", column=column, key=("payment_id",)) for column in COMMAND),
+    *(SealedColumn(table="refunds", column=column, key=("refund_id",)) for column in COMMAND),
+    SealedColumn(table="attempts", column="brought", key=("attempt_id",)),
+    SealedColumn(table="inbox", column="body_hash", key=("source", "message_id")),
+    SealedColumn(table="outbox", column="body", key=("stream", "sequence")),
+)
+"""Every sealed column there is: keys are counted in them, and changed."""
+
+SECRET_PARTS = {"PaymentActionRequired": "next_action"}
+"""Events of which a part lets whoever has it act as the customer: only these are sealed."""
+
+
+def name_of(*key: object) -> str:
+    """The name of a row, by the values of its key."""
+    return "\0".join(map(str, key))
+
+
+def seal_rows(
+    sealer: Sealer,
+    table: str,
+    columns: Sequence[str],
+    sealed: Sequence[str],
+    rows: list[Row],
+    *,
+    name: Callable[[Row], str] = itemgetter(0),
+) -> list[Row]:
+    """Seal some columns of rows."""
+    for column in sealed:
+        at = columns.index(column)
+        values = [row[at] for row in rows]
+        if any(values):
+            values = sealer.seal(f"{table}.{column}", list(map(name, rows)), values)
+            rows = [(*row[:at], value, *row[at + 1 :]) for row, value in zip(rows, values, strict=True)]
+    return rows
+
+
+def sealed_body(sealer: Sealer, event: OutboxEvent) -> bytes:
+    """The body as it is stored: with a secret part it is sealed whole, and a second line has the rest to be read."""
+    secret = SECRET_PARTS.get(event.type)
+    if secret is None:
+        return event.body
+    content = json.loads(event.body)
+    if isinstance(content.get(secret), dict):
+        content[secret] = {name: value for name, value in content[secret].items() if name == "type"}
+    names = [name_of(event.stream, event.sequence)]
+    (sealed,) = sealer.seal("outbox.body", names, [event.body.decode()])
+    return f"{sealed}\n{json.dumps(content)}".encode()
+
+
+def opened_body(sealer: Sealer, stream: str, sequence: int, stored: bytes) -> bytes:
+    """The body as it is published.
+
+    Raises:
+        LedgerError: it does not open.
+    """
+    if not stored.startswith(PREFIX.encode()):
+        return stored
+    sealed = stored.partition(b"\n")[0].decode()
+    (body,) = sealer.open("outbox.body", [name_of(stream, sequence)], [sealed])
+    return (body or "").encode()
+
+
+def readable_body(stored: bytes) -> bytes:
+    """What anybody may read of a body, without any key."""
+    return stored.rpartition(b"\n")[2]
