@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from ledger import tables
 from ledger.bulk import Bulk
@@ -12,6 +13,7 @@ from ledger.sealing import Keyring
 CURRENT = "SELECT key_id FROM sealing_keys WHERE state = 'current'"
 """Read in every turn. On PostgreSQL a turn thereby keeps the register open until it ends: see `ledger.rotation`."""
 
+State = Literal["current", "earlier", "retired"]
 COLUMNS = ("key_id", "state", "since")
 
 NO_KEY = (
@@ -50,3 +52,19 @@ def current_or_first(bulk: Bulk, keyring: Keyring) -> str:
 def in_use(bulk: Bulk) -> list[str]:
     """The ids of all keys that values may be sealed with."""
     return [row[0] for row in bulk.query("SELECT key_id FROM sealing_keys WHERE state <> 'retired'")()]
+
+
+def register(bulk: Bulk) -> dict[str, State]:
+    """Every key that was ever in use, and its state."""
+    return dict(bulk.query("SELECT key_id, state FROM sealing_keys ORDER BY since, key_id")())
+
+
+def keep(bulk: Bulk, key_id: str, state: State, *, now: datetime) -> None:
+    """Enter a key, or its new state. One that becomes current makes the one before an earlier one."""
+    if state == "current":
+        before = [row[0] for row in bulk.query(CURRENT)() if row[0] != key_id]
+        bulk.update(
+            tables.sealing_keys, ("key_id",), ("state", "since"), [(old, "earlier", now) for old in before]
+        )
+    again = "ON CONFLICT (key_id) DO UPDATE SET state = excluded.state, since = excluded.since"
+    bulk.insert(tables.sealing_keys, COLUMNS, [(key_id, state, now)], on_conflict=again)

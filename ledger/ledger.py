@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -209,6 +210,21 @@ class Ledger:
             if not bulk.query("SELECT shard, position, hash FROM audit_heads")():
                 raise NotMigrated(_NO_CHAINS)
 
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that are here."""
+        return self._keyring
+
+    @contextmanager
+    def upkeep(self, *, writes: bool) -> Iterator[Bulk]:
+        """One transaction for tools that keep the books in order; committed on leaving.
+
+        Raises:
+            LedgerError: nothing was written.
+        """
+        with self._transaction(writes=writes) as bulk:
+            yield bulk
+
     def missing_keys(self) -> list[str]:
         """The ids of keys that values may be sealed with, and that are not here.
 
@@ -351,6 +367,14 @@ class Turn:
             self._write_outbox(changes)
             self._write_audit(changes)
 
+    def key_register(self) -> dict[str, keys.State]:
+        """Every key that was ever in use, and its state."""
+        return keys.register(self._bulk)
+
+    def keep_key(self, key_id: str, state: keys.State, *, now: datetime) -> None:
+        """Enter a key in the register, or its new state."""
+        keys.keep(self._bulk, key_id, state, now=now)
+
     def stored(self, streams: list[str]) -> list[OutboxEvent]:
         """Read back the events of some streams, as they stand after `write`."""
         if not streams:
@@ -452,7 +476,8 @@ class Turn:
             )
 
     def _outbox_rows(self, events: list[OutboxEvent]) -> list[Row]:
-        return [_outbox_row(event, sealed_body(self._sealer, event)) for event in events]
+        seal = partial(sealed_body, self._sealer)
+        return [_outbox_row(e, seal(e.stream, e.sequence, e.type, e.body)) for e in events]
 
     def _write_audit(self, changes: Changes) -> None:
         if not changes.audit:

@@ -12,24 +12,23 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from ledger.records import OutboxEvent
 from ledger.sealing import PREFIX, Sealer
 
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SealedColumn:
-    """A column whose values are sealed; `key` names the row they are bound to."""
+class SealedTable:
+    """A table with sealed columns."""
 
     table: str
-    column: str
-    key: tuple[str, ...]
-
-    @property
-    def place(self) -> str:
-        """As values are bound to it."""
-        return f"{self.table}.{self.column}"
+    columns: tuple[str, ...]
+    name: tuple[str, ...]
+    """Names a row: values are bound to it."""
+    order: tuple[str, ...]
+    """The primary key as it is declared: rows are walked through in its order."""
+    only: str = "true"
+    """Which rows are sealed at all, in SQL."""
 
 
 COMMAND = ("request", "request_hash")
@@ -38,17 +37,25 @@ BROUGHT = ("brought",)
 """What a customer brought back from the bank may complete a payment."""
 FINGERPRINT = ("body_hash",)
 
-SEALED_COLUMNS = (
-    *(SealedColumn(table="payments", column=column, key=("payment_id",)) for column in COMMAND),
-    *(SealedColumn(table="refunds", column=column, key=("refund_id",)) for column in COMMAND),
-    SealedColumn(table="attempts", column="brought", key=("attempt_id",)),
-    SealedColumn(table="inbox", column="body_hash", key=("source", "message_id")),
-    SealedColumn(table="outbox", column="body", key=("stream", "sequence")),
-)
-"""Every sealed column there is: keys are counted in them, and changed."""
-
 SECRET_PARTS = {"PaymentActionRequired": "next_action"}
 """Events of which a part lets whoever has it act as the customer: only these are sealed."""
+
+SEALED_TABLES = (
+    SealedTable(table="payments", columns=COMMAND, name=("payment_id",), order=("payment_id",)),
+    SealedTable(table="refunds", columns=COMMAND, name=("refund_id",), order=("refund_id",)),
+    SealedTable(table="attempts", columns=BROUGHT, name=("attempt_id",), order=("attempt_id",)),
+    SealedTable(
+        table="inbox", columns=FINGERPRINT, name=("source", "message_id"), order=("message_id", "source")
+    ),
+    SealedTable(
+        table="outbox",
+        columns=("body",),
+        name=("stream", "sequence"),
+        order=("position",),
+        only=f"type IN ({', '.join(map(repr, SECRET_PARTS))})",
+    ),
+)
+"""Every sealed column there is: keys are counted in them, and changed."""
 
 
 def name_of(*key: object) -> str:
@@ -75,16 +82,15 @@ def seal_rows(
     return rows
 
 
-def sealed_body(sealer: Sealer, event: OutboxEvent) -> bytes:
+def sealed_body(sealer: Sealer, stream: str, sequence: int, kind: str, body: bytes) -> bytes:
     """The body as it is stored: with a secret part it is sealed whole, and a second line has the rest to be read."""
-    secret = SECRET_PARTS.get(event.type)
+    secret = SECRET_PARTS.get(kind)
     if secret is None:
-        return event.body
-    content = json.loads(event.body)
+        return body
+    content = json.loads(body)
     if isinstance(content.get(secret), dict):
         content[secret] = {name: value for name, value in content[secret].items() if name == "type"}
-    names = [name_of(event.stream, event.sequence)]
-    (sealed,) = sealer.seal("outbox.body", names, [event.body.decode()])
+    (sealed,) = sealer.seal("outbox.body", [name_of(stream, sequence)], [body.decode()])
     return f"{sealed}\n{json.dumps(content)}".encode()
 
 

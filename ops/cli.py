@@ -20,6 +20,7 @@ from ledger.verify import verify as verify_ledger
 from ops.books import balances_as_json, books_table
 from ops.cli_parts import AsJson, console, explained, fail, progress_bar, settings_with_directory, show_result
 from ops.events import event_as_json, follow, render_event
+from ops.keys_cli import app as keys_app
 from ops.logs import configure_logs
 from ops.publish import publish as publish_commands
 from ops.publish import read_lines
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(keys_app, name="keys")
 
 
 @app.command()
