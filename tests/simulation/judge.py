@@ -10,9 +10,12 @@ from typing import Any
 
 from consumers.delivery import Outgoing
 from gateways.protocol import Absent, LookupRequest, NotSent
+from ledger.sealed_rows import opened_body
+from ledger.sealing import Sealer
 from ledger.verify import verify
 from messages.ids import own_refund_id
 from messages.operation import Operation
+from tests.keys import KEY, KEYRING
 from tests.simulation.broker import Sent
 from tests.simulation.gateway import Entry
 from tests.simulation.line import CALL_LIMIT, Told, is_opening
@@ -30,6 +33,9 @@ ENDS_OF_REFUNDS = {"RefundProcessed", "RefundFailed"}
 OVER_WITHOUT_MONEY = {"PaymentFailed", "PaymentExpired", "PaymentVoided"}
 ABSENCE = timedelta(minutes=15) - CALL_LIMIT
 """Two look-ups so far apart are proof; the second may have been under way for a while when it counted."""
+
+
+_SEALER = Sealer(KEYRING, lambda: KEY.key_id)
 
 
 class Heard:
@@ -89,7 +95,7 @@ def _sequences(heard: Heard) -> Iterator[str]:
 def _outbox(world: World, heard: Heard) -> Iterator[str]:
     """What was heard is what is written down, and the other way round."""
     written = {
-        f"{stream}.e{sequence}": bytes(body)
+        f"{stream}.e{sequence}": opened_body(_SEALER, stream, sequence, bytes(body))
         for stream, sequence, body in world.books.rows("SELECT stream, sequence, body FROM outbox")
     }
     for event_id in sorted(written.keys() - heard.by_id.keys()):
