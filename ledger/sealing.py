@@ -26,8 +26,9 @@ PREFIX = "v1."
 ID_LENGTH = 9
 MARK_LENGTH = len(PREFIX) + ID_LENGTH + 1
 """Characters before the nonce: they tell the key."""
+READ_AGAIN_AFTER_S = 1.0
+"""Keys are looked for again so much later at the earliest: many rows may name one that is not here."""
 _NONCE_BYTES = 12
-_READ_AGAIN_AFTER_S = 1.0
 
 
 class Key:
@@ -128,7 +129,7 @@ class Keyring:
 
     def find(self, key_id: str) -> Key | None:
         """Give a key; None: it is not here."""
-        if key_id not in self._keys and self._monotonic() >= self._read_at + _READ_AGAIN_AFTER_S:
+        if key_id not in self._keys and self._monotonic() >= self._read_at + READ_AGAIN_AFTER_S:
             self._read_at = self._monotonic()
             with suppress(OSError, ValueError):  # a file that is just being copied: next time
                 self._keys |= {key.key_id: key for key in self._read()}
