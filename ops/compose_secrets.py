@@ -74,10 +74,11 @@ def files() -> dict[str, str]:
         "rabbitmq_admin_password": users["admin"],
         "postgres_password": database,
         "shop_broker_url": urls["shop"],
+        "tokens.key": base64.b64encode(secrets.token_bytes(32)).decode() + "\n",
         "grafana_password": secrets.token_urlsafe(24),
         "worker.toml": f'broker_url = "{urls["worker"]}"\n'
         f'database_url = "postgresql://payments:{database}@postgres:5432/payments"\n'
-        f'default_gateway = "stripe"\n{_GATEWAYS.format(**webhooks, **_SIMULATED)}',
+        f'keys_dir = "/run/secrets"\ndefault_gateway = "stripe"\n{_GATEWAYS.format(**webhooks, **_SIMULATED)}',
         # What faces the internet cannot move money: it has no gateway's key, and no database.
         "ingestor.toml": f'broker_url = "{urls["ingestor"]}"\n'
         f'default_gateway = "stripe"\n{_GATEWAYS.format(**webhooks, **_UNUSED)}',

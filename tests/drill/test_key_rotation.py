@@ -23,8 +23,8 @@ from ops.key_files import new_key, read_keys
 from tests.drill.drill import Home, judge, make_plan, run_outage
 from tests.workers import ROOT
 
-COMMANDS = 200
-ROTATIONS = 5
+COMMANDS = 160
+ROTATIONS = 4
 TROUBLE = ('"level": "error"', "turn_failed", "work_failed", "database_away")
 ASKER = Asker(actor="operator:ada", reason="the drill")
 
