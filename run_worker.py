@@ -182,7 +182,7 @@ def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """Make the ledger, with the keys that tokens are sealed with.
+    """Make the ledger, with the keys that tokens are encrypted with.
 
     Raises:
         SettingsError: a key that is needed is not here.

@@ -30,9 +30,9 @@ from consumers.turn import Result, Work, run_turn
 from gateways.protocol import Approved, AuthorizeRequest
 from handlers.decision import Answered, Call, Policy
 from ledger.bulk import PostgresBulk
+from ledger.encryption import Key, Keyring
 from ledger.engine import BY_KEY, POSTGRES_OPTIONS
 from ledger.ledger import Turn
-from ledger.sealing import Key, Keyring
 
 BATCH = 200
 CLIENTS = 2

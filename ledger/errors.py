@@ -2,8 +2,8 @@
 
     LedgerError
     ├── LedgerDown    out of reach, stopping, full, read-only: wait and try again
-    │   └── KeyMissing  the key that values are sealed with is not here: the same, until it is
-    ├── CannotOpen    a row's sealed value does not open: a person brings the key back, or finds who changed it
+    │   └── KeyMissing  the key that values are encrypted with is not here: the same, until it is
+    ├── CannotDecrypt a row's encrypted value does not open: a person brings the key back, or finds who changed it
     ├── Conflict      another worker was there first: run the turn again
     ├── Refused       the database said no to what was written: a bug, or a row gone bad
     └── NotMigrated   tables are missing or old: a person runs `payments migrate`
@@ -31,11 +31,11 @@ class LedgerDown(LedgerError):
 
 
 class KeyMissing(LedgerDown):
-    """The key that values are sealed with is not here: wait until it is. The text names it."""
+    """The key that values are encrypted with is not here: wait until it is. The text names it."""
 
 
-class CannotOpen(LedgerError):
-    """A row's sealed value does not open; the text names the row and the key, and quotes nothing."""
+class CannotDecrypt(LedgerError):
+    """A row's encrypted value does not open; the text names the row and the key, and quotes nothing."""
 
 
 class Conflict(LedgerError):

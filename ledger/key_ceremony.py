@@ -31,7 +31,7 @@ class KeyInUse(LedgerError):
 
 
 def make_current(ledger: Ledger, key_id: str, *, asker: Asker, now: datetime) -> None:
-    """Have every worker seal with a key from its next turn on, and wait for the turns that began before.
+    """Have every worker encrypt with a key from its next turn on, and wait for the turns that began before.
 
     Raises:
         LedgerError: the key is not here, is retired, or the database is out of reach.
@@ -65,7 +65,7 @@ def wait_for_turns(ledger: Ledger) -> None:
                 if isinstance(bulk, PostgresBulk):
                     # Briefly: whoever begins a turn now waits behind us.
                     bulk.query("SET LOCAL lock_timeout = '500ms'")
-                    bulk.query("LOCK TABLE sealing_keys IN ACCESS EXCLUSIVE MODE")
+                    bulk.query("LOCK TABLE encryption_keys IN ACCESS EXCLUSIVE MODE")
             return
         except Conflict:
             if time.monotonic() > until:
@@ -77,7 +77,7 @@ def retire(ledger: Ledger, key_id: str, *, asker: Asker, now: datetime) -> None:
     """Note that a key is needed no more; its files may be removed then.
 
     Raises:
-        KeyInUse: it is current, or something is still sealed with it.
+        KeyInUse: it is current, or something is still encrypted with it.
         LedgerError: the key was never in use, or the database is out of reach.
     """
     with ledger.upkeep(writes=False) as bulk:
@@ -90,11 +90,11 @@ def retire(ledger: Ledger, key_id: str, *, asker: Asker, now: datetime) -> None:
         )
     wait_for_turns(ledger)
     with ledger.upkeep(writes=False) as bulk:
-        sealed_with_it = [use for use in count_uses(bulk) if use.key_id == key_id]
-    if sealed_with_it:
-        where = ", ".join(f"{use.count} in {use.place}" for use in sealed_with_it)
+        encrypted_with_it = [use for use in count_uses(bulk) if use.key_id == key_id]
+    if encrypted_with_it:
+        where = ", ".join(f"{use.count} in {use.place}" for use in encrypted_with_it)
         raise KeyInUse(
-            f"values are still sealed with key {key_id} ({where}): run `payments keys rotate` first"
+            f"values are still encrypted with key {key_id} ({where}): run `payments keys rotate` first"
         )
     with ledger.turn() as turn:
         turn.load(Wanted())

@@ -1,4 +1,4 @@
-"""The keys' register: which key values are sealed with now, which were before, which are retired. Never the keys."""
+"""The keys' register: which key values are encrypted with now, which were before, which are retired. Never the keys."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Literal
 
 from ledger import tables
 from ledger.bulk import Bulk
+from ledger.encryption import Keyring
 from ledger.errors import KeyMissing
-from ledger.sealing import Keyring
 
-CURRENT = "SELECT key_id FROM sealing_keys WHERE state = 'current'"
+CURRENT = "SELECT key_id FROM encryption_keys WHERE state = 'current'"
 """Read in every turn. On PostgreSQL a turn thereby keeps the register open until it ends: see `ledger.rotation`."""
 
 State = Literal["current", "earlier", "retired"]
 COLUMNS = ("key_id", "state", "since")
 
 NO_KEY = (
-    "there is no key to seal tokens with: make one with `payments keys new`, and put its file where"
+    "there is no key to encrypt tokens with: make one with `payments keys new`, and put its file where"
     " PAYMENTS_KEYS_DIR says"
 )
 
 
 def current(bulk: Bulk) -> str:
-    """The id of the key that values are sealed with, or nothing in books that have sealed none."""
+    """The id of the key that values are encrypted with, or nothing in books that have encrypted none."""
     found = bulk.query(CURRENT)()
     return str(found[0][0]) if found else ""
 
 
 def current_or_first(bulk: Bulk, keyring: Keyring) -> str:
-    """The same; in books that have sealed nothing yet, the only key that is here becomes it.
+    """The same; in books that have encrypted nothing yet, the only key that is here becomes it.
 
     Raises:
         KeyMissing: there is none, or nobody said which of several it is.
@@ -42,7 +42,7 @@ def current_or_first(bulk: Bulk, keyring: Keyring) -> str:
             raise KeyMissing(NO_KEY)
         case [only]:
             row = (only, "current", datetime.now(UTC))
-            bulk.insert(tables.sealing_keys, COLUMNS, [row], on_conflict="ON CONFLICT DO NOTHING")
+            bulk.insert(tables.encryption_keys, COLUMNS, [row], on_conflict="ON CONFLICT DO NOTHING")
             return current(bulk)  # another worker may have been first, with another key
         case several:
             text = f"none of the keys {', '.join(several)} is current: say which with `payments keys rotate --to`"
@@ -50,13 +50,13 @@ def current_or_first(bulk: Bulk, keyring: Keyring) -> str:
 
 
 def in_use(bulk: Bulk) -> list[str]:
-    """The ids of all keys that values may be sealed with."""
-    return [row[0] for row in bulk.query("SELECT key_id FROM sealing_keys WHERE state <> 'retired'")()]
+    """The ids of all keys that values may be encrypted with."""
+    return [row[0] for row in bulk.query("SELECT key_id FROM encryption_keys WHERE state <> 'retired'")()]
 
 
 def register(bulk: Bulk) -> dict[str, State]:
     """Every key that was ever in use, and its state."""
-    return dict(bulk.query("SELECT key_id, state FROM sealing_keys ORDER BY since, key_id")())
+    return dict(bulk.query("SELECT key_id, state FROM encryption_keys ORDER BY since, key_id")())
 
 
 def keep(bulk: Bulk, key_id: str, state: State, *, now: datetime) -> None:
@@ -64,7 +64,7 @@ def keep(bulk: Bulk, key_id: str, state: State, *, now: datetime) -> None:
     if state == "current":
         before = [row[0] for row in bulk.query(CURRENT)() if row[0] != key_id]
         bulk.update(
-            tables.sealing_keys, ("key_id",), ("state", "since"), [(old, "earlier", now) for old in before]
+            tables.encryption_keys, ("key_id",), ("state", "since"), [(old, "earlier", now) for old in before]
         )
     again = "ON CONFLICT (key_id) DO UPDATE SET state = excluded.state, since = excluded.since"
-    bulk.insert(tables.sealing_keys, COLUMNS, [(key_id, state, now)], on_conflict=again)
+    bulk.insert(tables.encryption_keys, COLUMNS, [(key_id, state, now)], on_conflict=again)

@@ -14,8 +14,18 @@ from sqlalchemy import Connection
 
 from ledger import audit, keys, tables
 from ledger.bulk import Bulk, Fetch, PostgresBulk, Row, SqliteBulk
+from ledger.encrypted_rows import (
+    BROUGHT,
+    COMMAND,
+    FINGERPRINT,
+    decrypted_body,
+    encrypt_rows,
+    encrypted_body,
+    name_of,
+)
+from ledger.encryption import Encrypter, Keyring
 from ledger.engine import open_engine
-from ledger.errors import CannotOpen, Conflict, LedgerDown, LedgerError, NotMigrated, Refused, told_apart
+from ledger.errors import CannotDecrypt, Conflict, LedgerDown, LedgerError, NotMigrated, Refused, told_apart
 from ledger.journals import Journal
 from ledger.records import (
     CallbackRow,
@@ -30,20 +40,20 @@ from ledger.records import (
     Wanted,
 )
 from ledger.rows import Shape
-from ledger.sealed_rows import BROUGHT, COMMAND, FINGERPRINT, name_of, opened_body, seal_rows, sealed_body
-from ledger.sealing import Keyring, Sealer
 from ledger.states import Attempt, Capture, Payment, Refund, RefundStatus
 
 __all__ = ["Conflict", "Ledger", "LedgerDown", "LedgerError", "NotMigrated", "Refused", "Turn"]
 
 _COMMAND = ("request", "request_hash", "source", "command_id", "correlation_id", "created_at")
 PAYMENT = Shape(
-    Payment, "payments", fixed=("order_id", "currency", "requested", "capture", *_COMMAND), sealed=COMMAND
+    Payment, "payments", fixed=("order_id", "currency", "requested", "capture", *_COMMAND), encrypted=COMMAND
 )
 _CALL = ("payment_id", "capture_id", "refund_id", "operation", "gateway", "currency", "amount", "acts_on")
-ATTEMPT = Shape(Attempt, "attempts", fixed=(*_CALL, "authenticate", "created_at"), sealed=BROUGHT)
+ATTEMPT = Shape(Attempt, "attempts", fixed=(*_CALL, "authenticate", "created_at"), encrypted=BROUGHT)
 CAPTURE = Shape(Capture, "captures", fixed=("payment_id", "final", "deadline_at", *_COMMAND[1:]))
-REFUND = Shape(Refund, "refunds", fixed=("payment_id", "external", "deadline_at", *_COMMAND), sealed=COMMAND)
+REFUND = Shape(
+    Refund, "refunds", fixed=("payment_id", "external", "deadline_at", *_COMMAND), encrypted=COMMAND
+)
 
 _OUTBOX = (
     "stream",
@@ -100,12 +110,12 @@ _NO_CHAINS = "the audit log has no chains: run `payments migrate`"
 class Ledger:
     """The database as the worker sees it. One thread at a time.
 
-    `keyring` has the keys that tokens are sealed with. Without any, nothing that needs one can be written or loaded.
+    `keyring` has the keys that tokens are encrypted with. Without any, nothing that needs one can be written or loaded.
     """
 
     def __init__(self, url: str, *, keyring: Keyring | None = None, patience_s: float = PATIENCE_S) -> None:
         self._keyring = keyring or Keyring()
-        self.shut: dict[str, CannotOpen] = {}
+        self.shut: dict[str, CannotDecrypt] = {}
         """Streams that the last look for stale events left out, and why."""
         self._engine = open_engine(url, by_key=True, patience_s=patience_s)
         self._is_sqlite = self._engine.dialect.name == "sqlite"
@@ -172,7 +182,7 @@ class Ledger:
         One that does not open is left out, with those of its stream after it; `shut` says why.
         """
         with self._transaction() as bulk:
-            sealer = Sealer(self._keyring, lambda: keys.current(bulk))
+            encrypter = Encrypter(self._keyring, lambda: keys.current(bulk))
             found = bulk.query(
                 f"SELECT {', '.join(_OUTBOX)} FROM outbox WHERE published_at IS NULL AND created_at < {{value}}"
                 " ORDER BY position LIMIT {value}",
@@ -184,8 +194,8 @@ class Ledger:
             for row in found():
                 try:
                     if row[0] not in self.shut:
-                        events.append(_event(row, sealer))
-                except CannotOpen as why:
+                        events.append(_event(row, encrypter))
+                except CannotDecrypt as why:
                     self.shut[row[0]] = why
             return events
 
@@ -226,7 +236,7 @@ class Ledger:
             yield bulk
 
     def missing_keys(self) -> list[str]:
-        """The ids of keys that values may be sealed with, and that are not here.
+        """The ids of keys that values may be encrypted with, and that are not here.
 
         Raises:
             LedgerError: the database is out of reach or not migrated.
@@ -276,7 +286,7 @@ class Turn:
         self._bulk = bulk
         self._chain: Row = ()
         self._keyring = keyring
-        self._sealer = Sealer(keyring, self._current_key)
+        self._encrypter = Encrypter(keyring, self._current_key)
 
     def find(self, traces: Iterable[Trace]) -> dict[Trace, Found]:
         """Tell which payments some notices are about: by our own name for it, by the gateway's, by its parent's."""
@@ -346,12 +356,12 @@ class Turn:
             existing = self._ask("SELECT payment_id FROM payments WHERE payment_id {keys}", timer_ids)
             chain = bulk.query(f"{_CHAIN} ORDER BY shard LIMIT 1 {{lock}} SKIP LOCKED")
         self._chain = _first(chain()) or self._any_chain()
-        sealer = self._sealer
+        encrypter = self._encrypter
         return _loaded(
-            PAYMENT.read([*payments(), *others()], sealer),
-            ATTEMPT.read(attempts(), sealer),
+            PAYMENT.read([*payments(), *others()], encrypter),
+            ATTEMPT.read(attempts(), encrypter),
             CAPTURE.read([*captures(), *named()]),
-            REFUND.read([*waiting(), *refunds()], sealer),
+            REFUND.read([*waiting(), *refunds()], encrypter),
             inbox=self._fingerprints(inbox()),
             order_paid_by=dict(orders()),
             unpublished={(row[0], row[1]) for row in events() if row[2] is None},
@@ -380,16 +390,16 @@ class Turn:
         if not streams:
             return []
         found = self._bulk.query(f"SELECT {', '.join(_OUTBOX)} FROM outbox WHERE stream {{keys}}", streams)
-        return [_event(row, self._sealer) for row in found()]
+        return [_event(row, self._encrypter) for row in found()]
 
     def _current_key(self) -> str:
-        """The key to seal with; in books that have none yet, the one that is here."""
+        """The key to encrypt with; in books that have none yet, the one that is here."""
         known: str | None = self._chain[3] if self._chain else None
         return known or keys.current_or_first(self._bulk, self._keyring)
 
     def _fingerprints(self, rows: list[Row]) -> dict[MessageKey, str]:
         names = [name_of(row[0], row[1]) for row in rows]
-        opened = self._sealer.open("inbox.body_hash", names, [row[2] for row in rows])
+        opened = self._encrypter.decrypt("inbox.body_hash", names, [row[2] for row in rows])
         return {(row[0], row[1]): value or "" for row, value in zip(rows, opened, strict=True)}
 
     def _states(self, shape: Shape[Any], table: str, where: str, keys: list[Any]) -> Fetch:
@@ -422,7 +432,7 @@ class Turn:
             self._insert(shape, table, new)
         rows = [(r.source, r.message_id, r.body_hash, r.subject, r.received_at) for r in changes.inbox]
         if rows:
-            rows = seal_rows(self._sealer, "inbox", _INBOX, FINGERPRINT, rows, name=_message_name)
+            rows = encrypt_rows(self._encrypter, "inbox", _INBOX, FINGERPRINT, rows, name=_message_name)
             self._bulk.insert(tables.inbox, _INBOX, rows)
         if changes.callbacks:
             again = (
@@ -436,14 +446,14 @@ class Turn:
         if states:
             # In the order of ids, as every worker does it: two that meet wait, instead of a deadlock.
             rows = sorted(map(shape.row, states))
-            rows = seal_rows(self._sealer, table.name, shape.columns, shape.sealed, rows)
+            rows = encrypt_rows(self._encrypter, table.name, shape.columns, shape.encrypted, rows)
             self._bulk.insert(table, shape.columns, rows)
 
     def _update(self, shape: Shape[Any], table: Any, states: list[Any]) -> None:
         if states:
             rows = list(map(shape.changed_row, states))
             columns = (shape.key, *shape.changing)
-            rows = seal_rows(self._sealer, table.name, columns, shape.sealed_and_changing, rows)
+            rows = encrypt_rows(self._encrypter, table.name, columns, shape.encrypted_and_changing, rows)
             self._bulk.update(table, (shape.key,), shape.changing, rows)
 
     def _write_books(self, journals: list[Journal]) -> None:
@@ -476,8 +486,8 @@ class Turn:
             )
 
     def _outbox_rows(self, events: list[OutboxEvent]) -> list[Row]:
-        seal = partial(sealed_body, self._sealer)
-        return [_outbox_row(e, seal(e.stream, e.sequence, e.type, e.body)) for e in events]
+        encrypt = partial(encrypted_body, self._encrypter)
+        return [_outbox_row(e, encrypt(e.stream, e.sequence, e.type, e.body)) for e in events]
 
     def _write_audit(self, changes: Changes) -> None:
         if not changes.audit:
@@ -563,7 +573,7 @@ def _outbox_row(event: OutboxEvent, body: bytes) -> Row:
     )
 
 
-def _event(row: Row, sealer: Sealer) -> OutboxEvent:
+def _event(row: Row, encrypter: Encrypter) -> OutboxEvent:
     return OutboxEvent(
         stream=row[0],
         sequence=row[1],
@@ -572,7 +582,7 @@ def _event(row: Row, sealer: Sealer) -> OutboxEvent:
         exchange=row[4],
         routing_key=row[5],
         headers=json.loads(row[6]),
-        body=opened_body(sealer, row[0], row[1], bytes(row[7])),
+        body=decrypted_body(encrypter, row[0], row[1], bytes(row[7])),
         created_at=_time(row[8]),
     )
 

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Table, func, select
 
 from ledger import tables
 from ledger.accounts import NORMAL_SIDE, Account, Side
+from ledger.encrypted_rows import readable_body
 from ledger.ledger import ATTEMPT, CAPTURE, PAYMENT, REFUND
 from ledger.reading import reading, rows
 from ledger.records import OutboxEvent
 from ledger.rows import Shape, State
-from ledger.sealed_rows import readable_body
 from ledger.states import Attempt, Capture, Payment, Refund
 
 

@@ -1,4 +1,4 @@
-"""Changes the key that values are sealed with, row by row, while workers go on: small transactions, never waiting.
+"""Changes the key that values are encrypted with, row by row, while workers go on: small transactions, never waiting.
 
 A crash leaves some rows on the earlier key, which still opens them; run again, it finds what is left.
 """
@@ -13,19 +13,19 @@ from functools import partial
 from typing import Any
 
 from ledger import keys, tables
-from ledger.bulk import Bulk, Row
-from ledger.errors import CannotOpen, Conflict, LedgerError
+from ledger.bulk import Bulk, PostgresBulk, Row
+from ledger.encrypted_rows import (
+    ENCRYPTED_TABLES,
+    SECRET_PARTS,
+    EncryptedTable,
+    decrypted_body,
+    encrypted_body,
+    name_of,
+)
+from ledger.encryption import MARK_LENGTH, Encrypter, mark_of
+from ledger.errors import CannotDecrypt, Conflict, LedgerError
 from ledger.key_ceremony import Asker, audit_line, make_current, record
 from ledger.ledger import Ledger
-from ledger.sealed_rows import (
-    SEALED_TABLES,
-    SECRET_PARTS,
-    SealedTable,
-    name_of,
-    opened_body,
-    sealed_body,
-)
-from ledger.sealing import MARK_LENGTH, Sealer, mark_of
 
 WINDOW = 500
 """Rows looked at in one transaction: their payments are held up for some milliseconds."""
@@ -40,7 +40,7 @@ class Rotated:
 
     key_id: str
     rows: dict[str, int] = field(default_factory=dict)
-    """Rows sealed anew, by table."""
+    """Rows encrypted anew, by table."""
     shut: list[str] = field(default_factory=list)
     """Rows that do not open, one sentence each: they were left as they are."""
     left: int = 0
@@ -61,7 +61,7 @@ def rotate(
     progress: Progress = lambda _table, _rows: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Rotated:
-    """Make a key current and seal everything with it. Between two looks, workers get as much time as a look took.
+    """Make a key current and encrypt everything with it. Between two looks, workers get as much time as a look took.
 
     Raises:
         LedgerError: the key is not here or is retired, another became current meanwhile, or the database is away.
@@ -71,8 +71,8 @@ def rotate(
     for tried in range(PASSES):
         done.shut.clear()
         done.left = 0
-        for sealed in SEALED_TABLES:
-            _Walk(ledger, key_id, sealed, done, progress, sleep).through()
+        for table in ENCRYPTED_TABLES:
+            _Walk(ledger, key_id, table, done, progress, sleep).through()
         if not done.left:
             break
         sleep(0.1 * (tried + 1))
@@ -99,18 +99,18 @@ class _Walk:
         self,
         ledger: Ledger,
         key_id: str,
-        sealed: SealedTable,
+        table: EncryptedTable,
         done: Rotated,
         progress: Progress,
         sleep: Callable[[float], None],
     ) -> None:
         self._ledger = ledger
         self._key_id = key_id
-        self._sealed = sealed
+        self._table = table
         self._done = done
         self._progress = progress
         self._sleep = sleep
-        self._sealer = Sealer(ledger.keyring, lambda: key_id)
+        self._encrypter = Encrypter(ledger.keyring, lambda: key_id)
 
     def through(self) -> None:
         after: Row | None = None
@@ -122,67 +122,69 @@ class _Walk:
             except Conflict:
                 self._sleep(0.1)
                 continue
-            self._done.rows[self._sealed.table] = self._done.rows.get(self._sealed.table, 0) + count
+            self._done.rows[self._table.table] = self._done.rows.get(self._table.table, 0) + count
             if count:
-                self._progress(self._sealed.table, count)
+                self._progress(self._table.table, count)
             if last is None:
                 return
             after = last
             self._sleep(time.monotonic() - began)
 
     def _window(self, bulk: Bulk, after: Row | None) -> tuple[Row | None, int]:
-        """Seal anew what needs it among the next rows; gives the last of them, and how many it were."""
+        """Encrypt anew what needs it among the next rows; gives the last of them, and how many it were."""
         if keys.current(bulk) != self._key_id:
             raise LedgerError("another key has become current meanwhile: run `payments keys rotate` again")
-        sealed = self._sealed
-        order = ", ".join(sealed.order)
+        table = self._table
+        if not isinstance(bulk, PostgresBulk):
+            bulk.query("PRAGMA secure_delete = ON")  # or what was there stays readable in the file
+        order = ", ".join(table.order)
         beyond = f"({order}) > ({_marks(after)})" if after else "true"
         found = bulk.query(
-            f"SELECT {order} FROM {sealed.table} WHERE {beyond} ORDER BY {order} LIMIT {WINDOW}",
+            f"SELECT {order} FROM {table.table} WHERE {beyond} ORDER BY {order} LIMIT {WINDOW}",
             *(after or ()),
         )()
         if not found:
             return None, 0
         last = found[-1]
-        where = f"{beyond} AND ({order}) <= ({_marks(last)}) AND {sealed.only} AND ({_needs_it(sealed)})"
-        values = (*(after or ()), *last, *(_mark(column, self._key_id) for column in sealed.columns))
-        listed = ", ".join((*sealed.name, *sealed.columns))
+        where = f"{beyond} AND ({order}) <= ({_marks(last)}) AND {table.only} AND ({_needs_it(table)})"
+        values = (*(after or ()), *last, *(_mark(column, self._key_id) for column in table.columns))
+        listed = ", ".join((*table.name, *table.columns))
         rows = bulk.query(
-            f"SELECT {listed} FROM {sealed.table} WHERE {where} ORDER BY {order} {{lock}} SKIP LOCKED",
+            f"SELECT {listed} FROM {table.table} WHERE {where} ORDER BY {order} {{lock}} SKIP LOCKED",
             *values,
         )()
-        needed = bulk.query(f"SELECT count(*) FROM {sealed.table} WHERE {where}", *values)()[0][0]
+        needed = bulk.query(f"SELECT count(*) FROM {table.table} WHERE {where}", *values)()[0][0]
         self._done.left += needed - len(rows)
         anew = [row for row in map(self._anew, rows) if row is not None]
         if anew:
-            bulk.update(tables.metadata.tables[sealed.table], sealed.name, sealed.columns, anew)
+            bulk.update(tables.metadata.tables[table.table], table.name, table.columns, anew)
         return last, len(anew)
 
     def _anew(self, row: Row) -> Row | None:
-        """The row with its columns sealed anew; None if one does not open."""
-        width = len(self._sealed.name)
+        """The row with its columns encrypted anew; None if one cannot be decrypted."""
+        width = len(self._table.name)
         name = row[:width]
         try:
-            return (*name, *map(partial(self._resealed, name), self._sealed.columns, row[width:]))
-        except CannotOpen as why:
+            return (*name, *map(partial(self._reencrypted, name), self._table.columns, row[width:]))
+        except CannotDecrypt as why:
             self._done.shut.append(str(why))
             return None
 
-    def _resealed(self, name: Row, column: str, value: Any) -> Any:
+    def _reencrypted(self, name: Row, column: str, value: Any) -> Any:
         if isinstance(value, bytes | memoryview):
             stream, sequence = name
-            body = opened_body(self._sealer, stream, sequence, bytes(value))
-            return sealed_body(self._sealer, stream, sequence, next(iter(SECRET_PARTS)), body)
-        place = f"{self._sealed.table}.{column}"
-        opened = self._sealer.open(place, [name_of(*name)], [value])
-        return self._sealer.seal(place, [name_of(*name)], opened)[0]
+            body = decrypted_body(self._encrypter, stream, sequence, bytes(value))
+            return encrypted_body(self._encrypter, stream, sequence, next(iter(SECRET_PARTS)), body)
+        place = f"{self._table.table}.{column}"
+        opened = self._encrypter.decrypt(place, [name_of(*name)], [value])
+        return self._encrypter.encrypt(place, [name_of(*name)], opened)[0]
 
 
-def _needs_it(sealed: SealedTable) -> str:
+def _needs_it(table: EncryptedTable) -> str:
     """SQL: a value is there, and not under the mark that is handed over."""
     return " OR ".join(
         f"({column} IS NOT NULL AND {column} <> '' AND substr({column}, 1, {MARK_LENGTH}) <> {{value}})"
-        for column in sealed.columns
+        for column in table.columns
     )
 
 

@@ -10,7 +10,7 @@ from enum import Enum
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from ledger.sealing import Sealer
+from ledger.encryption import Encrypter
 
 State = TypeVar("State")
 Row = tuple[Any, ...]
@@ -19,18 +19,18 @@ Row = tuple[Any, ...]
 class Shape(Generic[State]):
     """How one dataclass is stored: its first field is the key, and what is `fixed` is written once and never again.
 
-    What is `sealed` is encrypted where it is stored.
+    What is `encrypted` is encrypted where it is stored.
     """
 
     def __init__(
-        self, kind: type[State], table: str, *, fixed: Sequence[str], sealed: Sequence[str] = ()
+        self, kind: type[State], table: str, *, fixed: Sequence[str], encrypted: Sequence[str] = ()
     ) -> None:
         hints = typing.get_type_hints(kind)
         names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
         self._kind = kind
         self._table = table
-        self.sealed = tuple(sealed)
-        self.sealed_and_changing = tuple(name for name in sealed if name not in fixed)
+        self.encrypted = tuple(encrypted)
+        self.encrypted_and_changing = tuple(name for name in encrypted if name not in fixed)
         self._readers = [_reader(hints[name]) for name in names]
         self.columns = tuple(names)
         self.key = names[0]
@@ -39,19 +39,19 @@ class Shape(Generic[State]):
         self.row: Callable[[State], Row] = attrgetter(*names)
         self.changed_row: Callable[[State], Row] = attrgetter(self.key, *self.changing)
 
-    def read(self, rows: Iterable[Row], sealer: Sealer | None = None) -> Iterator[State]:
-        """Make values of rows; without a sealer, what is sealed stays so.
+    def read(self, rows: Iterable[Row], encrypter: Encrypter | None = None) -> Iterator[State]:
+        """Make values of rows; without a encrypter, what is encrypted stays so.
 
         Raises:
-            LedgerError: what is sealed does not open.
+            LedgerError: what is encrypted does not open.
         """
         stored = zip(self._readers, zip(*rows, strict=True), strict=False)  # no rows have no columns, either
         columns = [values if reader is None else reader(values) for reader, values in stored]
-        if sealer is not None and columns:
+        if encrypter is not None and columns:
             names = list(columns[0])
-            for column in self.sealed:
+            for column in self.encrypted:
                 at = self.columns.index(column)
-                columns[at] = sealer.open(f"{self._table}.{column}", names, list(columns[at]))
+                columns[at] = encrypter.decrypt(f"{self._table}.{column}", names, list(columns[at]))
         for row in zip(*columns, strict=True):
             yield self._kind(**dict(zip(self.columns, row, strict=True)))
 

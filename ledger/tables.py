@@ -267,7 +267,7 @@ journals = Table(
 entries = Table(
     "entries",
     metadata,
-    # Entries are written before the journal's row, which seals them: hence checked at the commit.
+    # Entries are written before the journal's row, which encrypts them: hence checked at the commit.
     Column(
         "journal_id",
         _ID,
@@ -314,15 +314,15 @@ audit_heads = Table(
     Column("hash", LargeBinary, nullable=False),
 )
 
-sealing_keys = Table(
-    "sealing_keys",
+encryption_keys = Table(
+    "encryption_keys",
     metadata,
     Column("key_id", _ID, primary_key=True),
     Column("state", _ID, nullable=False),
     Column("since", UtcTime, nullable=False),
     CheckConstraint("state IN ('current', 'earlier', 'retired')", name="state_known"),
     Index(
-        "uq_sealing_keys_current",
+        "uq_encryption_keys_current",
         "state",
         unique=True,
         postgresql_where=text("state = 'current'"),

@@ -1,4 +1,4 @@
-"""The keys that tokens are sealed with, as files: one key a file, `*.key`, 32 random bytes in base64."""
+"""The keys that tokens are encrypted with, as files: one key a file, `*.key`, 32 random bytes in base64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ledger.sealing import KEY_BYTES, Key, Keyring
+from ledger.encryption import KEY_BYTES, Key, Keyring
 from ops.settings import Settings, SettingsError
 
 _EMBEDDED = "embedded.key"

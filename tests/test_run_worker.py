@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import keys
 from tests.workers import ROOT, eventually, workers
 
 SECRET = "geheim-7f3a"
@@ -39,7 +40,26 @@ def run(directory: Path, *arguments: str, **settings: str) -> subprocess.Complet
             {"PAYMENTS_BROKER_URL": f"http://u:{SECRET}@h", "PAYMENTS_SANDBOX__ENABLED": "true"},
             "A broker URL",
         ),
-        ({"PAYMENTS_DATABASE_URL": SECRET, "PAYMENTS_SANDBOX__ENABLED": "true"}, "PAYMENTS_DATABASE_URL"),
+        (
+            {
+                "PAYMENTS_DATABASE_URL": SECRET,
+                "PAYMENTS_SANDBOX__ENABLED": "true",
+                "PAYMENTS_KEYS_DIR": str(keys.DIRECTORY),
+            },
+            "PAYMENTS_DATABASE_URL",
+        ),
+        (
+            {"PAYMENTS_DATABASE_URL": f"postgresql://u:{SECRET}@h/d", "PAYMENTS_SANDBOX__ENABLED": "true"},
+            "PAYMENTS_KEYS_DIR is missing",
+        ),
+        (
+            {
+                "PAYMENTS_DATABASE_URL": "postgresql://u@h/d",
+                "PAYMENTS_SANDBOX__ENABLED": "true",
+                "PAYMENTS_KEYS_DIR": "/var/empty",
+            },
+            "there is no key in /var/empty",
+        ),
         ({"PAYMENTS_DATA_DIR": "/dev/null/inside"}, "[Errno 20] Not a directory"),
     ],
 )
@@ -61,6 +81,7 @@ def test_a_worker_whose_database_is_not_migrated_says_what_to_do(
         "PAYMENTS_BROKER_URL": vhost,
         "PAYMENTS_DATABASE_URL": database,
         "PAYMENTS_SANDBOX__ENABLED": "true",
+        "PAYMENTS_KEYS_DIR": str(keys.DIRECTORY),
     }
 
     ended = run(tmp_path, **settings)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
+from ledger.encryption import Key
 from messages.envelope import MAX_BODY_BYTES
 from tests.consumers.workshop import AT_ONCE, Hire, Neighbour, Workshop
 
@@ -339,3 +340,46 @@ def mend(workshop: Workshop, number: int) -> None:
         f'"amount":{{"minor":{payment.requested},"currency":"EUR"}},"payment_method":{{"token":"tok_approved"}}}}'
     )
     workshop.rows(f"UPDATE payments SET request = '{request}' WHERE payment_id = 'pay_{number}'")
+
+
+def test_a_payment_under_a_key_that_is_gone_fails_alone_and_is_served_when_the_key_is_back(
+    workshop: Workshop, neighbour: Neighbour
+) -> None:
+    neighbour.pay(1)
+    workshop.until_quiet()
+    (stored,) = workshop.rows("SELECT request FROM payments")[0]
+    (gone,) = Key(bytes(32)).encrypt("payments.request", ["pay_1"], ["{}"])
+    workshop.rows(f"UPDATE payments SET request = '{gone}'")
+    neighbour.refund(1)
+    neighbour.pay(2)
+
+    workshop.until_quiet()
+
+    assert neighbour.kinds("pay_2") == ["PaymentSucceeded"]
+    (letter,) = neighbour.dead_letters(REFUND_COMMANDS)
+    assert (letter.headers["fail-reason"], letter.headers["fail-detail"]) == (
+        "handler_failed",
+        "CannotDecrypt",
+    )
+    workshop.rows(f"UPDATE payments SET request = '{stored}' WHERE payment_id = 'pay_1'")
+    neighbour.send(letter.body, headers=letter.headers, key=letter.headers["fail-routing-key"])
+    workshop.until_quiet()
+    assert neighbour.kinds("ref_1") == ["RefundProcessed"]
+
+
+def test_an_event_that_cannot_be_decrypted_waits_and_the_others_are_published(
+    workshop: Workshop, neighbour: Neighbour
+) -> None:
+    neighbour.pay(1, "tok_requires_action")
+    published = "SELECT stream FROM outbox WHERE published_at IS NOT NULL ORDER BY stream"
+    workshop.until(lambda: workshop.rows(published) == [("pay_1",)], what="it is announced")
+    (gone,) = Key(bytes(32)).encrypt("outbox.body", ["pay_1\0001"], ["{}"])
+    workshop.rows(f"UPDATE outbox SET published_at = NULL, body = CAST('{gone}' AS BLOB)")
+    neighbour.pay(2)
+    workshop.until(lambda: workshop.rows(published) == [("pay_2",)], what="the other one is announced")
+    workshop.rows("UPDATE outbox SET published_at = NULL WHERE stream = 'pay_2'")
+    workshop.clock.advance(minutes=1)
+
+    workshop.until(lambda: workshop.rows(published) == [("pay_2",)], what="the relay goes on beside it")
+
+    assert list(workshop.ledger.shut) == ["pay_1"]

@@ -14,13 +14,13 @@ from sqlalchemy.engine import make_url
 
 from gateways.protocol import ActionRequired, AuthorizeRequest, LookupRequest, NextAction
 from handlers.decision import Asked, TimerDue
-from ledger.errors import CannotOpen, KeyMissing
+from ledger.encryption import Key, Keyring
+from ledger.errors import CannotDecrypt, KeyMissing
 from ledger.key_ceremony import Asker, KeyInUse, make_current, retire
 from ledger.key_uses import KeyUse, count_uses
 from ledger.ledger import Ledger
 from ledger.rotation import Rotated, rotate
 from ledger.schema import migrate
-from ledger.sealing import Key, Keyring
 from ledger.verify import verify
 from messages.ids import AttemptId, PaymentId
 from tests.builders import (
@@ -155,7 +155,7 @@ def a_paid_one(number: int = 1) -> Asked:
     return asked(command, message_id=f"msg_{number}")
 
 
-def unseal(url: str, one: Asked) -> None:
+def unencrypt(url: str, one: Asked) -> None:
     """Have a payment's rows as an earlier version wrote them."""
     raw.run(
         url,
@@ -253,12 +253,12 @@ def test_every_step_is_in_the_audit_log_with_actor_and_reason_and_no_key(desk: D
     assert all('"reason":"a test"' in details for (details,) in desk.rows("SELECT details FROM audit"))
 
 
-def test_rows_of_an_earlier_version_are_taken_as_they_are_and_sealed_by_a_rotation(
+def test_rows_of_an_earlier_version_are_taken_as_they_are_and_encrypted_by_a_rotation(
     desk: Desk, stored: Bytes
 ) -> None:
     one = a_paid_one()
     desk.turn(one)
-    unseal(desk.url, one)
+    unencrypt(desk.url, one)
     assert found_in(stored()) == {"token"}
 
     assert [line.result for line in desk.turn(one).settled] == ["repeated"]
@@ -266,6 +266,8 @@ def test_rows_of_an_earlier_version_are_taken_as_they_are_and_sealed_by_a_rotati
 
     assert keys_used(desk.ledger) == {KEY.key_id}
     assert [line.result for line in desk.turn(one).settled] == ["repeated"]
+    desk.ledger.close()
+    assert found_in(stored()) == set()
     other = replace(one, body_hash="another body")
     assert [event.type for event in desk.turn(other).events] == ["CommandRejected"]
 
@@ -305,11 +307,11 @@ def test_a_row_that_does_not_open_is_left_and_told_while_all_others_are_rotated(
 
 def test_a_payment_that_does_not_open_fails_alone(desk: Desk) -> None:
     calls = desk.turn(a_paid_one(1), a_paid_one(2)).calls
-    lost = next(Key(bytes(32)).seal("payments.request", ["pay_1"], ["{}"]))
+    lost = next(Key(bytes(32)).encrypt("payments.request", ["pay_1"], ["{}"]))
     raw.run(desk.url, f"UPDATE payments SET request = '{lost}' WHERE payment_id = 'pay_1'")
 
     with pytest.raises(
-        CannotOpen, match=f"payments pay_1: request is sealed with key {Key(bytes(32)).key_id}"
+        CannotDecrypt, match=f"payments pay_1: request is encrypted with key {Key(bytes(32)).key_id}"
     ):
         desk.turn(*map(answered, calls))
     result = desk.turn(answered(calls[1]))

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from gateways.sandbox_record import SandboxRecord
+from ledger.encryption import READ_AGAIN_AFTER_S, Keyring
 from ledger.key_ceremony import Asker
 from ledger.ledger import Ledger
 from ledger.rotation import Rotated, rotate
 from ledger.schema import migrate
-from ledger.sealing import READ_AGAIN_AFTER_S, Keyring
 from ledger.verify import verify
 from ops.key_files import new_key, read_keys
 from tests.drill.drill import Home, judge, make_plan, run_outage

@@ -1,10 +1,10 @@
-"""The key that tests seal with: as a file for processes, and as a keyring for those that open a ledger themselves."""
+"""The key that tests encrypt with: a file for processes, a keyring for those that open a ledger themselves."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ledger.sealing import Key, Keyring
+from ledger.encryption import Key, Keyring
 
 KEY = Key(b"for tests: this protects nothing")
 KEYRING = Keyring(lambda: [KEY])

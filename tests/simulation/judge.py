@@ -10,8 +10,8 @@ from typing import Any
 
 from consumers.delivery import Outgoing
 from gateways.protocol import Absent, LookupRequest, NotSent
-from ledger.sealed_rows import opened_body
-from ledger.sealing import Sealer
+from ledger.encrypted_rows import decrypted_body
+from ledger.encryption import Encrypter
 from ledger.verify import verify
 from messages.ids import own_refund_id
 from messages.operation import Operation
@@ -35,7 +35,7 @@ ABSENCE = timedelta(minutes=15) - CALL_LIMIT
 """Two look-ups so far apart are proof; the second may have been under way for a while when it counted."""
 
 
-_SEALER = Sealer(KEYRING, lambda: KEY.key_id)
+_ENCRYPTER = Encrypter(KEYRING, lambda: KEY.key_id)
 
 
 class Heard:
@@ -95,7 +95,7 @@ def _sequences(heard: Heard) -> Iterator[str]:
 def _outbox(world: World, heard: Heard) -> Iterator[str]:
     """What was heard is what is written down, and the other way round."""
     written = {
-        f"{stream}.e{sequence}": opened_body(_SEALER, stream, sequence, bytes(body))
+        f"{stream}.e{sequence}": decrypted_body(_ENCRYPTER, stream, sequence, bytes(body))
         for stream, sequence, body in world.books.rows("SELECT stream, sequence, body FROM outbox")
     }
     for event_id in sorted(written.keys() - heard.by_id.keys()):

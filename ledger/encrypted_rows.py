@@ -1,7 +1,7 @@
-"""Which columns are sealed, and how rows are sealed and opened, a whole column at a time.
+"""Which columns are encrypted, and how rows are encrypted and decrypted, a whole column at a time.
 
-Nothing is looked up by a sealed value. What is only compared, the fingerprint of a command, is sealed like the rest:
-a keyed hash would need its key for ever, since it cannot be made anew when the key is changed.
+Nothing is looked up by an encrypted value. What is only compared, the fingerprint of a command, is encrypted like
+the rest: a keyed hash would need its key for ever, since it cannot be made anew when the key is changed.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from ledger.sealing import PREFIX, Sealer
+from ledger.encryption import PREFIX, Encrypter
 
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SealedTable:
-    """A table with sealed columns."""
+class EncryptedTable:
+    """A table with encrypted columns."""
 
     table: str
     columns: tuple[str, ...]
@@ -28,7 +28,7 @@ class SealedTable:
     order: tuple[str, ...]
     """The primary key as it is declared: rows are walked through in its order."""
     only: str = "true"
-    """Which rows are sealed at all, in SQL."""
+    """Which rows are encrypted at all, in SQL."""
 
 
 COMMAND = ("request", "request_hash")
@@ -38,16 +38,16 @@ BROUGHT = ("brought",)
 FINGERPRINT = ("body_hash",)
 
 SECRET_PARTS = {"PaymentActionRequired": "next_action"}
-"""Events of which a part lets whoever has it act as the customer: only these are sealed."""
+"""Events of which a part lets whoever has it act as the customer: only these are encrypted."""
 
-SEALED_TABLES = (
-    SealedTable(table="payments", columns=COMMAND, name=("payment_id",), order=("payment_id",)),
-    SealedTable(table="refunds", columns=COMMAND, name=("refund_id",), order=("refund_id",)),
-    SealedTable(table="attempts", columns=BROUGHT, name=("attempt_id",), order=("attempt_id",)),
-    SealedTable(
+ENCRYPTED_TABLES = (
+    EncryptedTable(table="payments", columns=COMMAND, name=("payment_id",), order=("payment_id",)),
+    EncryptedTable(table="refunds", columns=COMMAND, name=("refund_id",), order=("refund_id",)),
+    EncryptedTable(table="attempts", columns=BROUGHT, name=("attempt_id",), order=("attempt_id",)),
+    EncryptedTable(
         table="inbox", columns=FINGERPRINT, name=("source", "message_id"), order=("message_id", "source")
     ),
-    SealedTable(
+    EncryptedTable(
         table="outbox",
         columns=("body",),
         name=("stream", "sequence"),
@@ -55,7 +55,7 @@ SEALED_TABLES = (
         only=f"type IN ({', '.join(map(repr, SECRET_PARTS))})",
     ),
 )
-"""Every sealed column there is: keys are counted in them, and changed."""
+"""Every encrypted column there is: keys are counted in them, and changed."""
 
 
 def name_of(*key: object) -> str:
@@ -63,38 +63,38 @@ def name_of(*key: object) -> str:
     return "\0".join(map(str, key))
 
 
-def seal_rows(
-    sealer: Sealer,
+def encrypt_rows(
+    encrypter: Encrypter,
     table: str,
     columns: Sequence[str],
-    sealed: Sequence[str],
+    encrypted: Sequence[str],
     rows: list[Row],
     *,
     name: Callable[[Row], str] = itemgetter(0),
 ) -> list[Row]:
-    """Seal some columns of rows."""
-    for column in sealed:
+    """Encrypt some columns of rows."""
+    for column in encrypted:
         at = columns.index(column)
         values = [row[at] for row in rows]
         if any(values):
-            values = sealer.seal(f"{table}.{column}", list(map(name, rows)), values)
+            values = encrypter.encrypt(f"{table}.{column}", list(map(name, rows)), values)
             rows = [(*row[:at], value, *row[at + 1 :]) for row, value in zip(rows, values, strict=True)]
     return rows
 
 
-def sealed_body(sealer: Sealer, stream: str, sequence: int, kind: str, body: bytes) -> bytes:
-    """The body as it is stored: with a secret part it is sealed whole, and a second line has the rest to be read."""
+def encrypted_body(encrypter: Encrypter, stream: str, sequence: int, kind: str, body: bytes) -> bytes:
+    """The body as it is stored: with a secret part it is encrypted whole, and a second line has the rest to be read."""
     secret = SECRET_PARTS.get(kind)
     if secret is None:
         return body
     content = json.loads(body)
     if isinstance(content.get(secret), dict):
         content[secret] = {name: value for name, value in content[secret].items() if name == "type"}
-    (sealed,) = sealer.seal("outbox.body", [name_of(stream, sequence)], [body.decode()])
-    return f"{sealed}\n{json.dumps(content)}".encode()
+    (encrypted,) = encrypter.encrypt("outbox.body", [name_of(stream, sequence)], [body.decode()])
+    return f"{encrypted}\n{json.dumps(content)}".encode()
 
 
-def opened_body(sealer: Sealer, stream: str, sequence: int, stored: bytes) -> bytes:
+def decrypted_body(encrypter: Encrypter, stream: str, sequence: int, stored: bytes) -> bytes:
     """The body as it is published.
 
     Raises:
@@ -102,8 +102,8 @@ def opened_body(sealer: Sealer, stream: str, sequence: int, stored: bytes) -> by
     """
     if not stored.startswith(PREFIX.encode()):
         return stored
-    sealed = stored.partition(b"\n")[0].decode()
-    (body,) = sealer.open("outbox.body", [name_of(stream, sequence)], [sealed])
+    encrypted = stored.partition(b"\n")[0].decode()
+    (body,) = encrypter.decrypt("outbox.body", [name_of(stream, sequence)], [encrypted])
     return (body or "").encode()
 
 

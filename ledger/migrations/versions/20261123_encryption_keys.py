@@ -1,11 +1,11 @@
-"""The register of the keys that tokens are sealed with: their ids, and which is current. Never the keys themselves."""
+"""The register of the keys that tokens are encrypted with: their ids, and which is current. Never the keys."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from ledger.tables import UtcTime
 
-revision = "20261123_sealing_keys"
+revision = "20261123_encryption_keys"
 down_revision = "20261122_first_books"
 branch_labels = None
 depends_on = None
@@ -14,20 +14,20 @@ ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Make the table; what is stored already is left unsealed until `payments keys rotate`."""
+    """Make the table; what is stored already is left unencrypted until `payments keys rotate`."""
     op.create_table(
-        "sealing_keys",
+        "encryption_keys",
         sa.Column("key_id", ID, nullable=False),
         sa.Column("state", ID, nullable=False),
         sa.Column("since", UtcTime(), nullable=False),
         sa.CheckConstraint(
-            "state IN ('current', 'earlier', 'retired')", name=op.f("ck_sealing_keys_state_known")
+            "state IN ('current', 'earlier', 'retired')", name=op.f("ck_encryption_keys_state_known")
         ),
-        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_sealing_keys")),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_encryption_keys")),
     )
     op.create_index(
-        "uq_sealing_keys_current",
-        "sealing_keys",
+        "uq_encryption_keys_current",
+        "encryption_keys",
         ["state"],
         unique=True,
         postgresql_where=sa.text("state = 'current'"),

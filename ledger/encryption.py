@@ -1,8 +1,8 @@
-"""Sealing: what must not be readable in the database is encrypted where it is written, and opened where it is loaded.
+"""What must not be readable in the database is encrypted where it is written, and decrypted where it is loaded.
 
 AES-256-GCM with random nonces of 96 bits (NIST SP 800-38D, 8.2.2). Each column has a key of its own, derived by HKDF
 (RFC 5869), so that each may hold 2^32 values under one key of ours. A value is bound to its table, column and row:
-moved elsewhere, it does not open. Written out: `v1.<key id>.<nonce and ciphertext, base64url>`.
+moved elsewhere, it is not decrypted. Written out: `v1.<key id>.<nonce and ciphertext, base64url>`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ledger.errors import CannotOpen, KeyMissing
+from ledger.errors import CannotDecrypt, KeyMissing
 
 KEY_BYTES = 32
 PREFIX = "v1."
-"""What every sealed value begins with, and no unsealed one: those are JSON, hexadecimal, or empty."""
+"""What every encrypted value begins with, and no unencrypted one: those are JSON, hexadecimal, or empty."""
 ID_LENGTH = 9
 MARK_LENGTH = len(PREFIX) + ID_LENGTH + 1
 """Characters before the nonce: they tell the key."""
@@ -51,8 +51,8 @@ class Key:
     def __repr__(self) -> str:
         return f"Key({self.key_id})"
 
-    def seal(self, place: str, names: Sequence[str], values: Sequence[str]) -> Iterator[str]:
-        """Seal values of one column (`table.column`), each for the row of its name."""
+    def encrypt(self, place: str, names: Sequence[str], values: Sequence[str]) -> Iterator[str]:
+        """Encrypt values of one column (`table.column`), each for the row of its name."""
         encrypt = self._cipher(place).encrypt
         nonces = os.urandom(_NONCE_BYTES * len(values))
         for number, (name, value) in enumerate(zip(names, values, strict=True)):
@@ -60,19 +60,19 @@ class Key:
             ciphertext = encrypt(nonce, value.encode(), _bound_to(place, name))
             yield self.mark + urlsafe_b64encode(nonce + ciphertext).decode()
 
-    def open(self, place: str, name: str, sealed: str) -> str:
-        """Open what this key has sealed for this row.
+    def decrypt(self, place: str, name: str, encrypted: str) -> str:
+        """Decrypt what this key has encrypted for this row.
 
         Raises:
-            CannotOpen: it was changed, or moved here from another row.
+            CannotDecrypt: it was changed, or moved here from another row.
         """
         try:
-            content = urlsafe_b64decode(sealed[MARK_LENGTH:])
+            content = urlsafe_b64decode(encrypted[MARK_LENGTH:])
             nonce, ciphertext = content[:_NONCE_BYTES], content[_NONCE_BYTES:]
             return self._cipher(place).decrypt(nonce, ciphertext, _bound_to(place, name)).decode()
         except (InvalidTag, ValueError):
             text = f"{_told(place, name)} does not open with key {self.key_id}: it was changed, or moved here"
-            raise CannotOpen(text) from None
+            raise CannotDecrypt(text) from None
 
     def _cipher(self, place: str) -> AESGCM:
         cipher = self._ciphers.get(place)
@@ -96,12 +96,12 @@ def _told(place: str, name: str) -> str:
 
 
 def mark_of(key_id: str) -> str:
-    """What begins every value that a key has sealed."""
+    """What begins every value that a key has encrypted."""
     return f"{PREFIX}{key_id}."
 
 
 def key_of(value: str) -> str | None:
-    """The id of the key that a value is sealed with; None: it is not sealed."""
+    """The id of the key that a value is encrypted with; None: it is not encrypted."""
     return value[len(PREFIX) : MARK_LENGTH - 1] if value.startswith(PREFIX) else None
 
 
@@ -136,15 +136,15 @@ class Keyring:
         return self._keys.get(key_id)
 
 
-class Sealer:
-    """Seals with the current key, and opens with any that is here. Asks which is current only when it must know."""
+class Encrypter:
+    """Encrypts with the current key, decrypts with any that is here. Asks which is current only when it must know."""
 
     def __init__(self, keyring: Keyring, current: Callable[[], str]) -> None:
         self._keyring = keyring
         self._current = current
 
-    def seal(self, place: str, names: Sequence[str], values: Sequence[str | None]) -> list[str | None]:
-        """Seal values of one column, each for the row of its name; what is empty stays as it is.
+    def encrypt(self, place: str, names: Sequence[str], values: Sequence[str | None]) -> list[str | None]:
+        """Encrypt values of one column, each for the row of its name; what is empty stays as it is.
 
         Raises:
             KeyMissing: the current key is not here, or there is none.
@@ -156,30 +156,30 @@ class Sealer:
         key = self._keyring.find(key_id)
         if key is None:
             raise KeyMissing(missing(key_id))
-        sealed = key.seal(place, [name for name, _ in full], [value for _, value in full])
-        return [next(sealed) if value else value for value in values]
+        encrypted = key.encrypt(place, [name for name, _ in full], [value for _, value in full])
+        return [next(encrypted) if value else value for value in values]
 
-    def open(self, place: str, names: Sequence[str], values: Sequence[str | None]) -> list[str | None]:
-        """Open values of one column; what was never sealed is given as it is.
+    def decrypt(self, place: str, names: Sequence[str], values: Sequence[str | None]) -> list[str | None]:
+        """Decrypt values of one column; what was never encrypted is given as it is.
 
         Raises:
-            KeyMissing: one is sealed with the current key, which is not here: all are waiting for it.
-            CannotOpen: one is sealed with another key that is not here, was changed, or was moved.
+            KeyMissing: one is encrypted with the current key, which is not here: all are waiting for it.
+            CannotDecrypt: one is encrypted with another key that is not here, was changed, or was moved.
         """
         return [
-            self._opened(place, name, value) if value and value.startswith(PREFIX) else value
+            self._decrypted(place, name, value) if value and value.startswith(PREFIX) else value
             for name, value in zip(names, values, strict=True)
         ]
 
-    def _opened(self, place: str, name: str, value: str) -> str:
+    def _decrypted(self, place: str, name: str, value: str) -> str:
         key_id = value[len(PREFIX) : MARK_LENGTH - 1]
         key = self._keyring.find(key_id)
         if key is not None:
-            return key.open(place, name, value)
+            return key.decrypt(place, name, value)
         if key_id == self._current():
             raise KeyMissing(missing(key_id))
-        raise CannotOpen(
-            f"{_told(place, name)} is sealed with key {key_id}, which is not here: bring it back"
+        raise CannotDecrypt(
+            f"{_told(place, name)} is encrypted with key {key_id}, which is not here: bring it back"
         )
 
 

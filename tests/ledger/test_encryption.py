@@ -1,4 +1,4 @@
-"""Sealing: what is sealed opens in its own row with its own key, whole, and nowhere else."""
+"""Encryption: what is encrypted opens in its own row with its own key, whole, and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 
-from ledger.errors import CannotOpen, KeyMissing
-from ledger.sealing import MARK_LENGTH, Key, Keyring, Sealer, key_of, mark_of
+from ledger.encryption import MARK_LENGTH, Encrypter, Key, Keyring, key_of, mark_of
+from ledger.errors import CannotDecrypt, KeyMissing
 
 PLACE = "payments.request"
 TOKEN = "pm_1PgafmB7WZ01zgkW6dKueIc5"
 FIRST, SECOND = Key(b"1" * 32), Key(b"2" * 32)
 
 
-def sealer(*keys: Key, current: Key = FIRST) -> Sealer:
-    return Sealer(Keyring(lambda: keys), lambda: current.key_id)
+def encrypter(*keys: Key, current: Key = FIRST) -> Encrypter:
+    return Encrypter(Keyring(lambda: keys), lambda: current.key_id)
 
 
-def sealed(value: str = TOKEN, *, name: str = "pay_1", place: str = PLACE) -> str:
-    return next(FIRST.seal(place, [name], [value]))
+def encrypted(value: str = TOKEN, *, name: str = "pay_1", place: str = PLACE) -> str:
+    return next(FIRST.encrypt(place, [name], [value]))
 
 
-def test_what_was_sealed_opens_in_its_row() -> None:
+def test_what_was_encrypted_opens_in_its_row() -> None:
     names = ["pay_1", "pay_2", "pay_3"]
     values = [TOKEN, "", "žluťoučký 💳"]
 
-    stored = sealer(FIRST).seal(PLACE, names, values)
+    stored = encrypter(FIRST).encrypt(PLACE, names, values)
 
-    assert sealer(SECOND, FIRST, current=SECOND).open(PLACE, names, stored) == values
+    assert encrypter(SECOND, FIRST, current=SECOND).decrypt(PLACE, names, stored) == values
 
 
-def test_a_sealed_value_shows_its_key_and_nothing_of_itself() -> None:
-    stored = sealed()
+def test_a_encrypted_value_shows_its_key_and_nothing_of_itself() -> None:
+    stored = encrypted()
 
     assert stored.startswith(mark_of(FIRST.key_id))
     assert key_of(stored) == FIRST.key_id
@@ -41,13 +41,13 @@ def test_a_sealed_value_shows_its_key_and_nothing_of_itself() -> None:
 
 
 def test_any_flipped_bit_is_found() -> None:
-    stored = sealed("x")
+    stored = encrypted("x")
     content = bytearray(urlsafe_b64decode(stored[MARK_LENGTH:]))
 
     for bit in range(len(content) * 8):
         content[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(CannotOpen):
-            FIRST.open(PLACE, "pay_1", stored[:MARK_LENGTH] + urlsafe_b64encode(content).decode())
+        with pytest.raises(CannotDecrypt):
+            FIRST.decrypt(PLACE, "pay_1", stored[:MARK_LENGTH] + urlsafe_b64encode(content).decode())
         content[bit // 8] ^= 1 << bit % 8
 
 
@@ -55,36 +55,36 @@ def test_any_flipped_bit_is_found() -> None:
     ("place", "name"), [(PLACE, "pay_2"), ("payments.request_hash", "pay_1"), ("refunds.request", "pay_1")]
 )
 def test_a_value_that_was_moved_does_not_open(place: str, name: str) -> None:
-    with pytest.raises(CannotOpen, match=f"{name}.*key {FIRST.key_id}.*was changed, or moved"):
-        sealer(FIRST).open(place, [name], [sealed()])
+    with pytest.raises(CannotDecrypt, match=f"{name}.*key {FIRST.key_id}.*was changed, or moved"):
+        encrypter(FIRST).decrypt(place, [name], [encrypted()])
 
 
 @pytest.mark.parametrize("garbage", ["", "A", "!!!!", "AAAA"])
 def test_what_is_too_short_or_no_base64_does_not_open(garbage: str) -> None:
-    with pytest.raises(CannotOpen):
-        sealer(FIRST).open(PLACE, ["pay_1"], [mark_of(FIRST.key_id) + garbage])
+    with pytest.raises(CannotDecrypt):
+        encrypter(FIRST).decrypt(PLACE, ["pay_1"], [mark_of(FIRST.key_id) + garbage])
 
 
 def test_a_value_under_another_key_names_its_row_and_its_key() -> None:
-    with pytest.raises(CannotOpen, match=rf"payments pay_1: request is sealed with key {FIRST.key_id}"):
-        sealer(SECOND, current=SECOND).open(PLACE, ["pay_1"], [sealed()])
+    with pytest.raises(CannotDecrypt, match=rf"payments pay_1: request is encrypted with key {FIRST.key_id}"):
+        encrypter(SECOND, current=SECOND).decrypt(PLACE, ["pay_1"], [encrypted()])
 
 
 def test_without_the_current_key_everybody_waits_for_it() -> None:
     with pytest.raises(KeyMissing, match=FIRST.key_id):
-        sealer(SECOND).seal(PLACE, ["pay_1"], [TOKEN])
+        encrypter(SECOND).encrypt(PLACE, ["pay_1"], [TOKEN])
     with pytest.raises(KeyMissing, match=FIRST.key_id):
-        sealer(SECOND).open(PLACE, ["pay_1"], [sealed()])
+        encrypter(SECOND).decrypt(PLACE, ["pay_1"], [encrypted()])
 
 
-def test_what_was_never_sealed_is_given_as_it_is() -> None:
+def test_what_was_never_encrypted_is_given_as_it_is() -> None:
     values = ['{"payment_id":"pay_1"}', "", None, "5e88"]
 
-    assert sealer().open(PLACE, ["a", "b", "c", "d"], values) == values
+    assert encrypter().decrypt(PLACE, ["a", "b", "c", "d"], values) == values
 
 
 def test_no_nonce_comes_twice() -> None:
-    stored = FIRST.seal(PLACE, ["pay_1"] * 20_000, [TOKEN] * 20_000)
+    stored = FIRST.encrypt(PLACE, ["pay_1"] * 20_000, [TOKEN] * 20_000)
 
     assert len({urlsafe_b64decode(value[MARK_LENGTH:])[:12] for value in stored}) == 20_000
 
