@@ -43,6 +43,9 @@ class Outgoing:
     type: str
     content_type: str = "application/json"
     correlation_id: str | None = None
+    reply_to: str | None = None
+    app_id: str | None = None
+    """None: this service's own."""
     headers: Mapping[str, object] = field(default_factory=dict)
     mandatory: bool = False
     """Whether a message that reaches no queue counts as failed."""

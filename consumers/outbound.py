@@ -123,6 +123,17 @@ def _row(
 
 def event_message(row: OutboxEvent) -> Outgoing:
     """Make the message an outbox row stands for; made again it is the same message, id and all."""
+    if row.properties is not None:
+        # A dead letter goes back as it came; without a queue to go to, it stays in the outbox.
+        return Outgoing(
+            exchange=row.exchange,
+            routing_key=row.routing_key,
+            body=row.body,
+            headers=row.headers,
+            mandatory=True,
+            receipt=EventReceipt((row.stream, row.sequence)),
+            **row.properties,
+        )
     return Outgoing(
         exchange=row.exchange,
         routing_key=row.routing_key,

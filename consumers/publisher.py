@@ -155,8 +155,9 @@ def _send(line: Line, message: Outgoing) -> None:
             "delivery_mode": _PERSISTENT,
             "message_id": message.message_id,
             "correlation_id": message.correlation_id,
+            "reply_to": message.reply_to,
             "type": message.type,
-            "app_id": APP_ID,
+            "app_id": message.app_id or APP_ID,
             "timestamp": int(time()),
         },
     )

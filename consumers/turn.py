@@ -14,6 +14,7 @@ from handlers.decision import Answered, Asked, Call, Decision, Happening, Known,
 from handlers.dispatch import decide
 from handlers.gateway_notice import external_names
 from ledger.ledger import Ledger
+from ledger.letters import LETTER_HEADER
 from ledger.records import (
     AuditLine,
     CallbackKey,
@@ -24,12 +25,14 @@ from ledger.records import (
     InboxRow,
     Loaded,
     OutboxEvent,
+    Settled,
     Trace,
     Wanted,
 )
 from ledger.states import OVER_WITHOUT_MONEY, Attempt, Capture, Payment, Refund
 from messages.commands import CaptureRequested, Command, PaymentRequested, RefundRequested
 from messages.envelope import Unreadable
+from messages.events import RejectionReason
 from messages.ids import AttemptId, CaptureId, PaymentId, RefundId
 
 
@@ -50,6 +53,14 @@ class Work:
     delivery: Delivery | None = None
     not_understood: str | None = None
     """What else the message says, in the gateway's words: it is kept as a dead letter once this is settled."""
+
+    @property
+    def leaves_a_letter(self) -> bool:
+        """Whether the message becomes a dead letter although it is settled."""
+        return self.not_understood is not None or (
+            isinstance(self.happening, Unreadable)
+            and self.happening.reason is RejectionReason.CARD_DATA_REFUSED
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -187,7 +198,23 @@ class _Turn:
             self._of(refund.payment_id).refunds[refund.refund_id] = refund
 
     def settle(self, item: Work) -> None:
-        """Decide on one happening and take in the decision."""
+        """Decide on one thing and take in what was decided."""
+        audit = self._changes.audit
+        before = len(audit)
+        self._take_up(item)
+        delivery = item.delivery
+        if delivery is not None and LETTER_HEADER in delivery.headers and not item.leaves_a_letter:
+            # A dead letter that was sent back has arrived: what came of it is noted with it.
+            self._changes.settled_letters.append(
+                Settled(
+                    letter_id=str(delivery.headers[LETTER_HEADER]),
+                    message_id=delivery.message_id or "",
+                    outcome=audit[-1].result if len(audit) > before else "taken before",
+                    at=self._now,
+                )
+            )
+
+    def _take_up(self, item: Work) -> None:
         happening = item.happening
         if isinstance(happening, Unreadable):
             self._refuse_unreadable(happening)

@@ -36,6 +36,8 @@ COMMAND = ("request", "request_hash")
 BROUGHT = ("brought",)
 """What a customer brought back from the bank may complete a payment."""
 FINGERPRINT = ("body_hash",)
+LETTER = ("content",)
+"""The body of a dead letter is a whole command, or a whole callback."""
 
 SECRET_PARTS = {"PaymentActionRequired": "next_action"}
 """Events of which a part lets whoever has it act as the customer: only these are encrypted."""
@@ -54,6 +56,7 @@ ENCRYPTED_TABLES = (
         order=("position",),
         only=f"type IN ({', '.join(map(repr, SECRET_PARTS))})",
     ),
+    EncryptedTable(table="dead_letters", columns=LETTER, name=("letter_id",), order=("letter_id",)),
 )
 """Every encrypted column there is: keys are counted in them, and changed."""
 

@@ -27,6 +27,7 @@ from ledger.encryption import Encrypter, Keyring
 from ledger.engine import open_engine
 from ledger.errors import CannotDecrypt, Conflict, LedgerDown, LedgerError, NotMigrated, Refused, told_apart
 from ledger.journals import Journal
+from ledger.letters import Letters, sent_back
 from ledger.records import (
     CallbackRow,
     Changes,
@@ -191,10 +192,14 @@ class Ledger:
             )
             events: list[OutboxEvent] = []
             self.shut = {}
-            for row in found():
+            found_rows = found()
+            letters = Letters(bulk, encrypter)
+            for row in found_rows:
                 try:
-                    if row[0] not in self.shut:
-                        events.append(_event(row, encrypter))
+                    if row[0] in self.shut:
+                        continue
+                    event = _event(row, encrypter)
+                    events.append(event if row[4] else sent_back(event, letters.one(row[0])))
                 except CannotDecrypt as why:
                     self.shut[row[0]] = why
             return events
@@ -224,6 +229,16 @@ class Ledger:
     def keyring(self) -> Keyring:
         """The keys that are here."""
         return self._keyring
+
+    @contextmanager
+    def letters(self) -> Iterator[Letters]:
+        """The dead letters at one moment, to be read.
+
+        Raises:
+            LedgerError: the database is out of reach or not migrated, or a letter does not open.
+        """
+        with self._transaction() as bulk:
+            yield Letters(bulk, Encrypter(self._keyring, lambda: keys.current(bulk)))
 
     @contextmanager
     def upkeep(self, *, writes: bool) -> Iterator[Bulk]:
@@ -371,11 +386,18 @@ class Turn:
 
     def write(self, changes: Changes) -> None:
         """Write everything, in one round trip."""
+        if changes.settled_letters:
+            self.letters.settle(changes.settled_letters)
         with self._bulk.together():
             self._write_states(changes)
             self._write_books(changes.journals)
             self._write_outbox(changes)
             self._write_audit(changes)
+
+    @property
+    def letters(self) -> Letters:
+        """The dead letters, to be changed in this transaction."""
+        return Letters(self._bulk, self._encrypter)
 
     def key_register(self) -> dict[str, keys.State]:
         """Every key that was ever in use, and its state."""

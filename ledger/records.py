@@ -47,6 +47,8 @@ class OutboxEvent:
     headers: Mapping[str, str]
     body: bytes
     created_at: datetime
+    properties: Mapping[str, str] | None = None
+    """Of a dead letter that is sent back: its message's own. None: it is an event, whose headers tell them."""
 
     @property
     def key(self) -> EventKey:
@@ -57,6 +59,16 @@ class OutboxEvent:
     def event_id(self) -> str:
         """The event's id on the wire, stable however often it is published."""
         return f"{self.stream}.e{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A dead letter that was sent back has been settled by a worker."""
+
+    letter_id: str
+    message_id: str
+    outcome: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,4 +193,6 @@ class Changes:
     published: list[EventKey] = field(default_factory=list)
     """Confirmed by the broker."""
     published_at: datetime | None = None
+    settled_letters: list[Settled] = field(default_factory=list)
+    """Dead letters that were sent back, and what became of them."""
     audit: list[AuditLine] = field(default_factory=list)

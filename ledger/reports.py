@@ -193,7 +193,10 @@ def _page_of_events(
     outbox = tables.outbox.c
     at, position = place
     later = (outbox.published_at > at) | ((outbox.published_at == at) & (outbox.position > position))
-    query = select(tables.outbox).where(later if position else outbox.published_at > at)
+    # Without an exchange it is a dead letter on its way back to its queue.
+    query = select(tables.outbox).where(
+        later if position else outbox.published_at > at, outbox.exchange != ""
+    )
     if payment_id is not None:
         query = query.where(outbox.stream == payment_id)
     else:

@@ -330,6 +330,43 @@ encryption_keys = Table(
     ),
 )
 
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("letter_id", _ID, primary_key=True),
+    Column("queue", _ID, nullable=False),
+    Column("exchange", _ID, nullable=False),
+    Column("routing_key", _ID, nullable=False),
+    Column("message_id", _ID, nullable=False),
+    Column("type", _ID, nullable=False),
+    Column("source", _ID, nullable=False),
+    Column("payment_id", _ID, index=True),
+    Column("order_id", _ID),
+    Column("reason", _ID, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("field", _ID, nullable=False),
+    Column("fingerprint", _ID, nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("redacted", Boolean, nullable=False),
+    Column("first_dead_at", UtcTime, nullable=False),
+    Column("dead_at", UtcTime, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("state", _ID, nullable=False, index=True),
+    Column("state_at", UtcTime, nullable=False),
+    Column("actor", _ID, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("snoozed_until", UtcTime),
+    Column("requeues", Integer, nullable=False),
+    Column("outcome", _ID, nullable=False),
+    Column("replaced_by", _ID),
+    Column("proposal", Text),
+    CheckConstraint(
+        "state IN ('new', 'requeued', 'edited', 'parked', 'discarded', 'resolved')", name="state_known"
+    ),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -102,10 +102,11 @@ _ORPHANS = [  # A capture or refund may be there before its payment is; nothing 
     _gone("journals", "journal_id", parent="payments", parent_key="payment_id"),
     _gone("journals", "journal_id", parent="refunds", parent_key="refund_id"),
     Check(
-        what="events are about payments or rejections",
+        what="events are about payments, rejections or dead letters",
         sql="""
             SELECT o.stream, o.sequence FROM outbox o LEFT JOIN payments p ON p.payment_id = o.stream
-            WHERE p.payment_id IS NULL AND substr(o.stream, 1, 4) <> 'rej_'
+            LEFT JOIN dead_letters d ON d.letter_id = o.stream
+            WHERE p.payment_id IS NULL AND d.letter_id IS NULL AND substr(o.stream, 1, 4) <> 'rej_'
         """,
         sentence="event {stream}.e{sequence}: there is no payment {stream}",
     ),

@@ -19,6 +19,7 @@ from ledger.schema import migrate as migrate_ledger
 from ledger.verify import verify as verify_ledger
 from ops.books import balances_as_json, books_table
 from ops.cli_parts import AsJson, console, explained, fail, progress_bar, settings_with_directory, show_result
+from ops.dead_letters.cli import app as dead_letters_app
 from ops.events import event_as_json, follow, render_event
 from ops.keys_cli import app as keys_app
 from ops.logs import configure_logs
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @app.command()

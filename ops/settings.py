@@ -153,6 +153,16 @@ class MetricsSettings(Block):
     live_within_s: Annotated[float, Field(ge=10, le=3600)] = 120.0
 
 
+class OperatorSettings(Block):
+    """What one person may do alone."""
+
+    second_person_above: int | None = Field(
+        default=None,
+        ge=0,
+        description="Minor units of any currency: what moves more waits for another person. Default: nothing does.",
+    )
+
+
 class Settings(BaseSettings):
     """The service's settings. Secrets, the URLs too, are masked wherever the object is shown."""
 
@@ -190,6 +200,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    operators: OperatorSettings = OperatorSettings()
 
     @property
     def gateway_blocks(self) -> dict[str, GatewayBlock]:

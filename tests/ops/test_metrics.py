@@ -244,7 +244,7 @@ def test_a_worker_without_its_broker_is_not_ready_and_after_a_while_not_alive(
     vhost = rabbitmq_owned.fresh_vhost()
     settings = {
         "PAYMENTS_BROKER_URL": vhost,
-        "PAYMENTS_METRICS__LIVE_WITHIN_S": "5",
+        "PAYMENTS_METRICS__LIVE_WITHIN_S": "10",
         "PAYMENTS_BROKER__HEARTBEAT_S": "2",
     }
     with shown_worker(tmp_path, settings, vhost) as shown:
