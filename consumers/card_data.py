@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from consumers.delivery import Delivery
-from messages.card_data import Hit, find_in, redacted_body, redacted_value
+from messages.card_data import Hit, find, find_in, redacted_body, redacted_value
 from messages.card_patterns import may_hold_card_data
 from messages.envelope import MAX_BODY_BYTES
 
@@ -18,10 +18,11 @@ def card_data_in(delivery: Delivery) -> list[Hit]:
     # One look at all of it: a byte that is no separator keeps the digits of two values apart.
     written = "\x01".join(map(str, (*delivery.headers, *delivery.headers.values(), *named)))
     body = delivery.body if len(delivery.body) <= MAX_BODY_BYTES else b""  # that is refused for its size
-    if not (may_hold_card_data(body) or may_hold_card_data(written.encode(errors="replace"))):
-        return []
-    around = {name: getattr(delivery, name) for name in _PROPERTIES}
-    return [*find_in(body), *find_in({"headers": dict(delivery.headers), "properties": around})]
+    hits = find(body)
+    if may_hold_card_data(written.encode(errors="replace")):
+        around = {name: getattr(delivery, name) for name in _PROPERTIES}
+        hits += find_in({"headers": dict(delivery.headers), "properties": around})
+    return hits
 
 
 def without_card_data(delivery: Delivery) -> Delivery:

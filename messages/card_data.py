@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import html
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote
 
 from messages.card_patterns import (
     BASE64_DIGITS,
     BASE64_TOKEN,
-    ESCAPED,
     HEX_DIGITS,
     SECURITY_CODE,
     SECURITY_CODE_NAME,
@@ -30,6 +27,7 @@ from messages.card_patterns import (
     levelled,
     may_hold_card_data,
     name_of,
+    unescaped,
 )
 
 DEEPEST = 8
@@ -67,7 +65,7 @@ def find(body: bytes | str) -> list[Hit]:
 
 def find_in(value: object) -> list[Hit]:
     """Tell where card data is in a value: bytes, text, a number, or a mapping or list of such."""
-    search = _Search()
+    search = _Search(is_thorough=False)
     search.value(value, path="", name="", depth=0)
     return search.hits
 
@@ -96,8 +94,9 @@ def redacted_value(value: Any, *, name: str = "") -> Any:
 class _Search:
     """One walk through a value: makes it anew without what it finds, and writes down where that was."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_thorough: bool = True) -> None:
         self.hits: list[Hit] = []
+        self._is_thorough = is_thorough
 
     def value(self, value: Any, *, path: str, name: str, depth: int) -> Any:
         match value:
@@ -156,9 +155,11 @@ class _Search:
                 return text if found is parsed else json.dumps(found)
             except RecursionError:
                 pass  # too deep to walk: as text it is looked through all the same
+        if not (self._is_thorough or may_hold_card_data(f"{name}\x01{text}".encode(errors="replace"))):
+            return text
         text = self._plain(text, path=path, name=name)
         text = self._in_base64(text, path=path, depth=depth)
-        for decode in (_unescaped, _unpacked):
+        for decode in (unescaped, _unpacked):
             decoded = decode(text)
             if decoded != text:
                 found = self._text(decoded, path=path, name=name, depth=depth + 1)
@@ -242,22 +243,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise ValueError  # as a mapping it would lose one of the values: it is looked through as text
     return fields
-
-
-def _unescaped(text: str) -> str:
-    """Without percent signs, backslashes and character references, one layer."""
-    if "\\" in text:
-        text = ESCAPED.sub(_sign_of, text)
-    if "%" in text:
-        text = unquote(text, errors="replace")
-    if "&" in text:
-        text = html.unescape(text)
-    return text
-
-
-def _sign_of(escaped: re.Match[str]) -> str:
-    code = escaped[1] or escaped[2] or escaped[3]
-    return chr(int(code, 16)) if code else " "
 
 
 def _unpacked(text: str) -> str:

@@ -5,10 +5,13 @@ And how it does not look: identifiers with digits in them that are no card's, re
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
+from urllib.parse import unquote
 
 from messages.card_schemes import LONGEST, SHORTEST, possible_lengths, scheme_of
 
@@ -25,8 +28,9 @@ SECURITY_CODE_NAME = re.compile(
 """How the name of a field ends that holds one; the name as `name_of` gives it."""
 
 SECURITY_CODE = re.compile(
-    r"(?:cvv2?|cvc2?|cvn2?|(?<![a-z])csc|security[ _-]?code|card[ _-]?verification[ _-]?(?:code|number|value))"
-    r"[\"'\\\]\)>]{0,4}\s{0,4}(?::|=>?|is\s|#|-)?\s{0,4}[\"'\\]{0,4}(?P<code>[0-9]{3,4})(?![0-9])",
+    r"(?:(?<![a-z0-9])|(?-i:(?<=[a-z])(?=[CS])))"  # a word of its own, or begun by a capital: chance makes others
+    r"(?:cvv2?|cvc2?|cvn2?|csc|(?:card[ _-]?)?security[ _-]?code|card[ _-]?verification[ _-]?(?:code|number|value))"
+    r"[\"'\\\]\)>]{0,4}\s{0,4}(?::|=>?|is\s|#|-)?\s{0,4}[\"'\\]{0,4}(?P<code>[0-9]{3,4})(?![0-9a-z])",
     re.IGNORECASE,
 )
 
@@ -82,7 +86,8 @@ _REFERENCES = {
 """Fields of gateways that hold numbers which may look like a card's, and the form these have."""
 _ARTICLES = frozenset(("ean", "gtin", "upc", "isbn", "barcode"))
 
-ESCAPED = re.compile(r"\\{1,8}(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|u\{0{0,2}([0-9a-fA-F]{1,4})\}|[nrt])")
+_ESCAPED = re.compile(r"\\{1,8}(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|u\{0{0,2}([0-9a-fA-F]{1,4})\}|[nrt])")
+_LAYERS = 4
 HEX_DIGITS = re.compile(rf"(?<![0-9])(?:3[0-9]){{{SHORTEST},{LONGEST}}}(?![0-9])")
 
 BASE64_TOKEN = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -97,14 +102,52 @@ _BASE64_DIGITS = re.compile(BASE64_DIGITS.pattern.encode())
 
 def may_hold_card_data(raw: bytes) -> bool:
     """Whether it is worth a look: false for nearly every message, and told in microseconds."""
-    if _RUN_OF_ZEROS in raw.translate(_DIGITS_AS_ZERO, _SEPARATOR_BYTES) or not raw.isascii():
+    if _is_worth_a_look(raw):
         return True
-    if b"%" in raw or b"\\" in raw or b"&#" in raw:  # something is encoded
+    if raw.isascii() and not (b"%" in raw or b"\\" in raw or b"&" in raw):
+        return False
+    return _is_worth_a_look(_unwrapped(raw.decode(errors="replace")).encode(errors="replace"))
+
+
+def _is_worth_a_look(raw: bytes) -> bool:
+    """Whether there are enough digits in a row, as they are or in base64, or a word that names a security code."""
+    if _RUN_OF_ZEROS in raw.translate(_DIGITS_AS_ZERO, _SEPARATOR_BYTES):
         return True
     lowered = raw.lower()
-    if b"cv" in lowered or b"csc" in lowered or b"curity" in lowered or b"verification" in lowered:
-        return True
-    return _BASE64_DIGITS.search(raw) is not None
+    return (
+        b"cvv" in lowered
+        or b"cvc" in lowered
+        or b"cvn" in lowered
+        or b"csc" in lowered
+        or b"curity" in lowered
+        or b"verification" in lowered
+        or _BASE64_DIGITS.search(raw) is not None
+    )
+
+
+def _unwrapped(text: str) -> str:
+    for _ in range(_LAYERS):
+        plain = unescaped(text)
+        if plain == text:
+            break
+        text = plain
+    return levelled(text)
+
+
+def unescaped(text: str) -> str:
+    """Without percent signs, backslashes and character references, one layer."""
+    if "\\" in text:
+        text = _ESCAPED.sub(_sign_of, text)
+    if "%" in text:
+        text = unquote(text, errors="replace")
+    if "&" in text:
+        text = html.unescape(text)
+    return text
+
+
+def _sign_of(escaped: re.Match[str]) -> str:
+    code = escaped[1] or escaped[2] or escaped[3]
+    return chr(int(code, 16)) if code else " "
 
 
 def levelled(text: str) -> str:
@@ -112,6 +155,7 @@ def levelled(text: str) -> str:
     return text if text.isascii() else re.sub(r"[^\x00-\x7f]", lambda found: _level(found[0]), text)
 
 
+@lru_cache(1024)
 def _level(sign: str) -> str:
     digit = unicodedata.digit(sign, None)
     if digit is not None:

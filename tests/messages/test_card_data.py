@@ -117,6 +117,8 @@ def test_a_hit_says_where_and_never_what() -> None:
         "number=x&cvc=737&name=y",
         "card[cvc]=737",
         "CVV: 123",
+        "cardCvc=737",
+        "CVV737",
         "the security code is 1234",
         "%63vv%3D123",
         "<cvv>737</cvv>",
@@ -166,6 +168,7 @@ def test_what_a_magnetic_stripe_says_is_found_by_its_form(track: str) -> None:
         '{"pspReference": "8515131751004933"}',
         '{"ean": "4000000000006"}',
         '{"cvc_check": "pass", "avs": "123", "cvvResult": "1 Matches"}',
+        '{"hmacSignature": "SCzTMYF0+xQeuHRC9lZqzDA9rdf/UCVv561eG1rp1N0="}',
         '{"last4": "1111", "cardSummary": "4242", "expiryDate": "3/2030", "cardBin": "411111"}',
     ],
 )
