@@ -10,6 +10,7 @@ from time import monotonic
 
 from consumers.bus import KombuBus, Tls
 from consumers.delivery import BusDown, Outgoing
+from messages.card_data import find
 from messages.commands import COMMANDS
 from messages.envelope import Unreadable, data_schema, read_command
 
@@ -68,6 +69,10 @@ def read_lines(lines: Iterable[str], *, checked: bool) -> Iterator[CommandLine]:
             )
             if command.type not in COMMANDS:
                 raise BadLine(f"line {number}: type {command.type!r} is none of {', '.join(COMMANDS)}")
+            if checked and find(text):
+                raise BadLine(
+                    f"line {number}: it holds card data, which is never sent: put a gateway's token there"
+                )
             if checked:
                 command.check()
         except (ValueError, AttributeError, KeyError, TypeError) as error:

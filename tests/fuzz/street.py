@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
+import sqlite3
 import sys
 import time
 from collections import Counter
@@ -30,8 +32,11 @@ from gateways import adyen_webhooks, stripe_webhooks
 from gateways.notice import Verifier
 from handlers.decision import Policy
 from ledger.ledger import Ledger
+from ledger.records import Wanted
 from ledger.reports import announced_events, story
 from ledger.schema import migrate
+from ledger.states import Payment
+from messages.ids import PaymentId
 from ops.events import event_as_json, render_event
 from ops.logs import configure_logs
 from ops.looks import Look
@@ -40,6 +45,7 @@ from ops.settings import LogSettings
 from ops.story import story_as_json
 from tests.fuzz.cards import UNTELLABLE
 from tests.fuzz.traffic import MARK, ROUTES, Sent
+from tests.keys import KEYRING
 from tests.webhooks.callers import ACCOUNT, HMAC_KEYS, PASSWORDS, STRIPE_SECRETS, USERNAME
 from webhooks.app import Ingestor, webhooks_app
 from webhooks.post import Post
@@ -61,10 +67,11 @@ class Street:
         migrate(self.ledger_url)
         self.counts = Counts()
         self.calls = Calls({})
+        self.ledger = Ledger(self.ledger_url, keyring=KEYRING)
         self.cycle = Cycle(
             worker="fuzzed",
             bus=self._bus([queue.name for queue in WORK_QUEUES]),
-            ledger=Ledger(self.ledger_url),
+            ledger=self.ledger,
             calls=self.calls,
             policy=Policy(default_gateway="nowhere", gateways={}),
             clock=lambda: datetime.now(UTC),
@@ -161,7 +168,10 @@ class Street:
                     yield headers.get(MARK), headers["fail-reason"], headers["fail-redacted"]
 
     def export(self) -> None:
-        """Write what the tools show into files: every event, the metrics, the stories of some payments."""
+        """Write what the tools show into files: every event, the metrics, the stories of some payments.
+
+        And, opened, what the ledger keeps encrypted: there no search would find it.
+        """
         after = datetime.now(UTC) - timedelta(days=1)
         with (self.directory / "events.txt").open("w") as file:
             payments: list[str] = []
@@ -175,6 +185,9 @@ class Street:
                 told = story(self.ledger_url, payment_id)
                 if told is not None:
                     print(story_as_json(told), file=file)
+        with (self.directory / "opened.txt").open("w") as file:
+            for known in self._payments():
+                print(json.dumps(dataclasses.asdict(known), default=str), file=file)
         registry = CollectorRegistry()
         registry.register(
             WorkerCollector(
@@ -186,6 +199,13 @@ class Street:
             )
         )
         (self.directory / "metrics.txt").write_bytes(generate_latest(registry))
+
+    def _payments(self) -> Iterator[Payment]:
+        with sqlite3.connect(self.directory / "ledger.db") as database:
+            ids = [PaymentId(name) for (name,) in database.execute("SELECT payment_id FROM payments")]
+        for start in range(0, len(ids), 500):
+            with self.ledger.turn() as turn:
+                yield from turn.load(Wanted(payment_ids=set(ids[start : start + 500]))).payments.values()
 
     def close(self) -> None:
         """Leave everything, so that only files are left."""

@@ -26,9 +26,15 @@ def test_no_card_number_gets_in_and_nothing_else_is_kept_out(tmp_path: Path) -> 
     assert sent == blanked_out > COUNT / 10
     assert verdict.callbacks["harmless"][1] == 0
     assert verdict.searched.found == []
-    assert {"broker.db", "ledger.db", "service.log", "events.txt", "stories.txt", "metrics.txt"} <= {
-        *verdict.searched.files
-    }
+    assert {
+        "broker.db",
+        "ledger.db",
+        "service.log",
+        "events.txt",
+        "stories.txt",
+        "opened.txt",
+        "metrics.txt",
+    } <= {*verdict.searched.files}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -74,6 +74,13 @@ def test_a_line_that_is_no_command_is_named_with_what_is_wrong(line: str, said: 
     assert str(refused.value).startswith(said)
 
 
+def test_a_line_with_card_data_is_not_sent_and_not_quoted() -> None:
+    with pytest.raises(BadLine, match="line 2: it holds card data") as refused:
+        read(a_line(), a_line(data=payment_data(description="4111 1111 1111 1111")))
+
+    assert "4111" not in str(refused.value)
+
+
 def test_unchecked_lines_are_sent_as_they_are() -> None:
     (command,) = read(a_line(data={"amonut": 1}), checked=False)
 
