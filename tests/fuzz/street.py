@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import logging
 import sqlite3
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +16,6 @@ from typing import NoReturn
 
 import httpx
 import kombu
-import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from consumers import embedded
@@ -47,6 +44,7 @@ from tests.fuzz.cards import UNTELLABLE
 from tests.fuzz.traffic import MARK, ROUTES, Sent
 from tests.keys import KEYRING
 from tests.webhooks.callers import ACCOUNT, HMAC_KEYS, PASSWORDS, STRIPE_SECRETS, USERNAME
+from tests.workers import eventually
 from webhooks.app import Ingestor, webhooks_app
 from webhooks.post import Post
 
@@ -85,6 +83,7 @@ class Street:
         self.sender.open()
         self.post = Post(self._bus(()))
         self.post.start()
+        eventually(lambda: self.post.is_up, within_s=30, what="the ingestor has its broker")
         verifiers: dict[str, Verifier] = {
             "stripe": stripe_webhooks.StripeVerifier(STRIPE_SECRETS),
             "adyen": adyen_webhooks.AdyenVerifier(
@@ -243,17 +242,7 @@ def outgoing(sent: Sent) -> Outgoing:
 
 @contextmanager
 def logging_to(file: Path) -> Iterator[None]:
-    """Log as the service does, into a file."""
-    before = structlog.get_config()
-    root = logging.getLogger()
-    handlers, level, hooks = root.handlers[:], root.level, (sys.excepthook,)
-    root.handlers.clear()
+    """Log as the service does, into a file. For a process of its own: its loggers remember the file."""
     with file.open("w") as log, redirect_stderr(log):
         configure_logs(LogSettings(level="debug", json_lines=True))
-        try:
-            yield
-        finally:
-            structlog.configure(**before)
-            root.handlers[:] = handlers
-            root.setLevel(level)
-            (sys.excepthook,) = hooks
+        yield
