@@ -39,8 +39,9 @@ FINGERPRINT = ("body_hash",)
 LETTER = ("content",)
 """The body of a dead letter is a whole command, or a whole callback."""
 
-SECRET_PARTS = {"PaymentActionRequired": "next_action"}
-"""Events of which a part lets whoever has it act as the customer: only these are encrypted."""
+SECRET_EVENTS = ("PaymentActionRequired",)
+"""Events with a part that lets whoever has it act as the customer: only these are encrypted."""
+_ACTION = "next_action"
 
 ENCRYPTED_TABLES = (
     EncryptedTable(table="payments", columns=COMMAND, name=("payment_id",), order=("payment_id",)),
@@ -54,7 +55,7 @@ ENCRYPTED_TABLES = (
         columns=("body",),
         name=("stream", "sequence"),
         order=("position",),
-        only=f"type IN ({', '.join(map(repr, SECRET_PARTS))})",
+        only=f"type IN ({', '.join(map(repr, SECRET_EVENTS))})",
     ),
     EncryptedTable(table="dead_letters", columns=LETTER, name=("letter_id",), order=("letter_id",)),
 )
@@ -85,14 +86,11 @@ def encrypt_rows(
     return rows
 
 
-def encrypted_body(encrypter: Encrypter, stream: str, sequence: int, kind: str, body: bytes) -> bytes:
-    """The body as it is stored: with a secret part it is encrypted whole, and a second line has the rest to be read."""
-    secret = SECRET_PARTS.get(kind)
-    if secret is None:
-        return body
+def encrypted_body(encrypter: Encrypter, stream: str, sequence: int, body: bytes) -> bytes:
+    """A secret event's body as it is stored: encrypted whole, and a second line has the rest to be read."""
     content = json.loads(body)
-    if isinstance(content.get(secret), dict):
-        content[secret] = {name: value for name, value in content[secret].items() if name == "type"}
+    if isinstance(content.get(_ACTION), dict):
+        content[_ACTION] = {"type": content[_ACTION].get("type")}
     (encrypted,) = encrypter.encrypt("outbox.body", [name_of(stream, sequence)], [body.decode()])
     return f"{encrypted}\n{json.dumps(content)}".encode()
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +17,7 @@ from ledger.encrypted_rows import (
     BROUGHT,
     COMMAND,
     FINGERPRINT,
+    SECRET_EVENTS,
     decrypted_body,
     encrypt_rows,
     encrypted_body,
@@ -508,8 +508,12 @@ class Turn:
             )
 
     def _outbox_rows(self, events: list[OutboxEvent]) -> list[Row]:
-        encrypt = partial(encrypted_body, self._encrypter)
-        return [_outbox_row(e, encrypt(e.stream, e.sequence, e.type, e.body)) for e in events]
+        return [_outbox_row(event, self._stored_body(event)) for event in events]
+
+    def _stored_body(self, event: OutboxEvent) -> bytes:
+        if event.type not in SECRET_EVENTS:
+            return event.body
+        return encrypted_body(self._encrypter, event.stream, event.sequence, event.body)
 
     def _write_audit(self, changes: Changes) -> None:
         if not changes.audit:

@@ -16,7 +16,6 @@ from ledger import keys, tables
 from ledger.bulk import Bulk, PostgresBulk, Row
 from ledger.encrypted_rows import (
     ENCRYPTED_TABLES,
-    SECRET_PARTS,
     EncryptedTable,
     decrypted_body,
     encrypted_body,
@@ -174,7 +173,7 @@ class _Walk:
         if isinstance(value, bytes | memoryview):
             stream, sequence = name
             body = decrypted_body(self._encrypter, stream, sequence, bytes(value))
-            return encrypted_body(self._encrypter, stream, sequence, next(iter(SECRET_PARTS)), body)
+            return encrypted_body(self._encrypter, stream, sequence, body)
         place = f"{self._table.table}.{column}"
         opened = self._encrypter.decrypt(place, [name_of(*name)], [value])
         return self._encrypter.encrypt(place, [name_of(*name)], opened)[0]

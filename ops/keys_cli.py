@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ledger import keys
 from ledger.errors import LedgerError
-from ledger.key_ceremony import Asker, KeyInUse, audit_line, record, retire
+from ledger.key_ceremony import Asker, KeyInUse, record_new, retire
 from ledger.key_uses import KeyUse, count_uses
 from ledger.ledger import Ledger
 from ledger.rotation import Rotated, rotate
@@ -173,7 +173,7 @@ def _note_new(settings: Settings, key_id: str, asker: Asker) -> bool:
         return False
     try:
         with closing(Ledger(settings.ledger_url)) as ledger:
-            record(ledger, audit_line(asker, "KeyMade", key_id, "made", datetime.now(UTC)))
+            record_new(ledger, key_id, asker=asker, now=datetime.now(UTC))
     except LedgerError:
         return False
     return True

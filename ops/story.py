@@ -20,7 +20,7 @@ from messages.card_data import redacted
 from messages.money import Money
 from ops.events import data_of
 
-SECRET_FIELDS = ("request", "brought")
+SECRET_FIELDS = ("request", "request_hash", "brought")
 """The command holds a token, and what a customer brought back from the bank may complete a payment: never shown."""
 
 _PLAIN: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_edge": False}
