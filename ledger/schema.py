@@ -52,6 +52,21 @@ def pending(url: str) -> list[str]:
         engine.dispose()
 
 
+def applied_by_others(url: str) -> list[str]:
+    """Name what a later version has applied, which this one does not know.
+
+    Raises:
+        LedgerError: the database is out of reach.
+    """
+    engine = open_engine(url)
+    try:
+        with told_apart(), engine.connect() as connection:
+            heads = MigrationContext.configure(connection).get_current_heads()
+            return sorted(set(heads) - set(_all_names()))
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
     """Keep other operators out until all is applied."""
@@ -90,4 +105,5 @@ def _applied(connection: Connection) -> list[str]:
     if not heads:
         return []
     names = _all_names()
-    return names[: 1 + max(names.index(head) for head in heads)]
+    known = [names.index(head) for head in heads if head in names]
+    return names[: 1 + max(known)] if known else names  # of a later version, which began with all of ours

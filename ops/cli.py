@@ -20,6 +20,7 @@ from ledger.verify import verify as verify_ledger
 from ops.books import balances_as_json, books_table
 from ops.cli_parts import AsJson, console, explained, fail, progress_bar, settings_with_directory, show_result
 from ops.dead_letters.cli import app as dead_letters_app
+from ops.doctor.command import doctor
 from ops.events import event_as_json, follow, render_event
 from ops.keys_cli import app as keys_app
 from ops.logs import configure_logs
@@ -207,6 +208,9 @@ def verify(
     )
     if problems:
         raise typer.Exit(1)
+
+
+app.command()(doctor)
 
 
 def main() -> None:

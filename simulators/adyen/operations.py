@@ -9,6 +9,7 @@ from functools import partial
 from simulators.adyen import modifications, payments
 from simulators.adyen.account import Account
 from simulators.adyen.checks import (
+    ANYWHERE,
     CANCEL,
     CAPTURE,
     DETAILS,
@@ -78,6 +79,13 @@ OPERATIONS = (
         run=lambda account, psp, body: modifications.receive_technical_cancel(account, body),
         takes=TECHNICAL_CANCEL,
         requires=("merchantAccount", "paymentReference"),
+    ),
+    Operation(
+        verb="payment_methods",
+        path=f"/{VERSION}/paymentMethods",
+        status=200,
+        run=lambda account, psp, body: {"paymentMethods": [{"name": "Cards", "type": "scheme"}]},
+        takes=ANYWHERE,
     ),
     _modifies("capture", "captures", CAPTURE, requires_amount=True),
     _modifies("refund", "refunds", REFUND, requires_amount=True),

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 ALL_TIME = "300000000"
 """Seconds: the worker here lives on another day than the one the test runs on."""
 
-COMMANDS = ("migrate", "topology", "publish", "events", "show", "attention", "books", "verify")
+COMMANDS = ("migrate", "topology", "publish", "events", "show", "attention", "books", "verify", "doctor")
 GROUPS = ("keys",)
 
 
