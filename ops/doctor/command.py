@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from ops.cli_parts import AsJson, console, explained
-from ops.doctor import books, gateways, machine
+from ops.doctor import books, gateways, keys, machine
 from ops.doctor.broker import examine_broker
 from ops.doctor.database import examine_database
 from ops.doctor.finding import Finding, Mark, each, well
@@ -46,6 +46,7 @@ def examine(settings: Settings, *, proofs_url: str) -> Iterator[Finding]:
     yield well("settings", "can be read")
     yield from each(machine.CHECKS, settings)
     yield from each((examine_database, examine_broker), settings)
+    yield from each(keys.CHECKS, settings)
     yield from each(books.CHECKS, books.Books(url=settings.ledger_url, proofs_url=proofs_url))
     yield from each(gateways.CHECKS, settings)
 

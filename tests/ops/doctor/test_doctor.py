@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,18 @@ from sqlalchemy.engine import make_url
 
 from consumers.bus import KombuBus
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
+from ledger.encryption import Keyring
 from ledger.guards import APPEND_ONLY
+from ledger.key_ceremony import Asker
+from ledger.ledger import Ledger
+from ledger.rotation import rotate
 from ledger.schema import migrate
 from ops.doctor.command import examine
 from ops.doctor.database import judged_clock
 from ops.doctor.finding import Finding, Mark, each
+from ops.doctor.keys import encryption_keys
 from ops.doctor.machine import encryption_on_the_way
+from ops.key_files import new_key, read_keys
 from ops.settings import Settings, read_settings
 from simulators.running import running_adyen, running_paypal, running_stripe
 from tests.servers import OwnRabbitmq, Postgres
@@ -97,10 +104,13 @@ def test_a_deployment_that_is_well_has_nothing_wrong(
             "PAYMENTS_BROKER_URL": declared,
             "PAYMENTS_DATABASE_URL": url,
             "PAYMENTS_DATA_DIR": str(tmp_path),
+            "PAYMENTS_KEYS_DIR": str(tmp_path / "keys"),
         }
+        new_key(tmp_path / "keys")
         deployed = read_settings(
             broker_url=declared,
             database_url=url,
+            keys_dir=tmp_path / "keys",
             stripe={"api_key": stripe.api_key, "base_url": stripe.url, "webhook_secrets": ["whsec_x"]},
             metrics={"port": 9464},
         )
@@ -361,6 +371,24 @@ def test_the_proof_of_the_books_is_asked_for(settings: Settings, books: str, tmp
             )
         finally:
             proving.send_signal(signal.SIGTERM)
+
+
+def test_a_key_that_values_need_and_that_is_not_here_is_named(settings: Settings, tmp_path: Path) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    key, file = new_key(here)
+    new_key(elsewhere)
+    with closing(Ledger(settings.ledger_url, keyring=Keyring(lambda: read_keys(here)))) as ledger:
+        rotate(ledger, key.key_id, asker=Asker(actor="test", reason="test"), clock=lambda: datetime.now(UTC))
+
+    def told(directory: Path) -> list[str]:
+        checked = encryption_keys(settings.model_copy(update={"keys_dir": directory}))
+        return [f"{one.mark}: {one.told}" for one in checked]
+
+    assert told(here) == ["well: 1 here, none missing"]
+    assert told(elsewhere) == [f"wrong: values are encrypted with {key.key_id}, which is not in {elsewhere}"]
+    assert told(tmp_path / "none") == [f"wrong: there is none in {tmp_path / 'none'}"]
+    file.chmod(0o644)
+    assert told(here)[0] == f"wrong: others may read {file.name}"
 
 
 def test_a_check_that_fails_itself_stops_no_other() -> None:
