@@ -154,8 +154,11 @@ class MetricsSettings(Block):
 
 
 class OperatorSettings(Block):
-    """What one person may do alone."""
+    """Who operates, and what one person may do alone."""
 
+    actor: str | None = Field(
+        default=None, description="Who you are, for the audit log. Default: your login."
+    )
     second_person_above: int | None = Field(
         default=None,
         ge=0,

@@ -21,22 +21,27 @@ from ops.cli_parts import (
     show_result,
 )
 from ops.dead_letters import editing
-from ops.dead_letters.changing import Operator, Refused
+from ops.dead_letters.changing import Done, Operator, Refused
 from ops.dead_letters.choosing import content_of
 from ops.dead_letters.office import (
     Actor,
+    Chosen,
+    Office,
     Reason,
     Yes,
     agreed,
     app,
+    narrowed,
     opened_office,
     the_time,
 )
+from ops.dead_letters.options import choosing
 
 
 @app.command("edit")
+@choosing
 def edit_command(
-    letter: Annotated[str, typer.Argument(help="A letter, or the beginning of its id.")],
+    choice: Chosen,
     actor: Actor,
     values: Annotated[
         list[str] | None,
@@ -46,51 +51,64 @@ def edit_command(
     headers: Annotated[
         list[str] | None, typer.Option("--header", help="cloudEvents_source=/shop; repeatable.")
     ] = None,
-    reason: Reason = "",
-    requeue: Annotated[bool, typer.Option("--requeue", help="Send it back at once.")] = False,
+    note: Reason = "",
+    requeue: Annotated[bool, typer.Option("--requeue", help="Send them back at once.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Give a letter another body, under a new message id; opens $EDITOR unless --set or --file say how.
+    """Give letters another body or other headers, each under a new message id.
 
-    The new body must be what its schema says. The letter itself stays, marked as edited.
+    Without --set, --header and --file, one letter is opened in $EDITOR. What comes out must be what its schema
+    says. A letter that was edited stays, marked so, and names the one that took its place.
     """
     with opened_office() as office:
-        old = office.the_one(letter)
-        content = (
-            content_of(old) if headers and not (values or file) else _new_content(old, values or [], file)
-        )
-        new = editing.edited(
-            old, content, headers=_pairs(headers or []), is_known=_is_known(office.ledger), now=the_time()
-        )
-        changes = editing.difference(old, new)
+        chosen = narrowed(office, choice, everything=False)
+        if not (values or headers) and len(chosen) != 1:
+            raise Refused(f"{len(chosen)} letters are meant: change several with --set or --header")
+        pairs = [(old, _edited(office, old, values or [], headers or [], file)) for old in chosen]
+        changes = editing.difference(*pairs[0])
         if not as_json:
             console.print("\n".join(changes), markup=False, highlight=False)
-        agreed("Keep this?", yes)
-        by = Operator(name=actor, reason=reason)
-        office.desk.replace(old, new, by)
-        sent = office.desk.requeue([new.letter_id], by) if requeue else None
-    told = {"letter": new.letter_id, "message_id": new.message_id, "replaces": old.letter_id, "diff": changes}
-    what = "sent back" if sent and sent.changed else "kept; send it with `payments dead-letters requeue`"
-    show_result(
-        told | {"sent": bool(sent and sent.changed)},
-        as_json,
-        lambda: f"{new.letter_id} takes its place: {what}",
+        agreed(f"Change {len(pairs)} letters like this?", yes)
+        by = Operator(name=actor, reason=note)
+        for old, new in pairs:
+            office.desk.replace(old, new, by)
+        names = [new.letter_id for _, new in pairs]
+        sent = office.desk.requeue(names, by) if requeue else Done()
+    told = {
+        "edited": [
+            {"letter": new.letter_id, "message_id": new.message_id, "replaces": old.letter_id}
+            for old, new in pairs
+        ],
+        "diff": changes,
+        "sent_back": [letter.letter_id for letter in sent.changed],
+        "proposed": sent.proposed,
+    }
+    what = f"{len(sent.changed)} sent back" if requeue else "send them with `payments dead-letters requeue`"
+    show_result(told, as_json, lambda: f"{len(pairs)} edited: {what}\n" + "\n".join(names))
+
+
+def _edited(
+    office: Office, letter: Letter, values: list[str], headers: list[str], file: Path | None
+) -> Letter:
+    content = content_of(letter)
+    if file is not None:
+        content = _parsed(file.read_text())
+    elif values:
+        if content is None:
+            raise Refused(f"{letter.letter_id}: its body is not JSON; give the whole new one with --file")
+        content = editing.set_in(content, _pairs(values))
+    elif not headers:
+        before = (
+            json.dumps(content, indent=2) if content is not None else letter.body.decode(errors="replace")
+        )
+        content = _parsed(_by_hand(before))
+    return editing.edited(
+        letter, content, headers=_pairs(headers), is_known=_is_known(office.ledger), now=the_time()
     )
 
 
-def _new_content(letter: Letter, values: list[str], file: Path | None) -> Any:
-    content = content_of(letter)
-    if file is not None:
-        text = file.read_text()
-    elif values:
-        if content is None:
-            raise Refused("its body is not JSON: give the whole new one with --file")
-        return editing.set_in(content, _pairs(values))
-    else:
-        text = _by_hand(
-            json.dumps(content, indent=2) if content is not None else letter.body.decode(errors="replace")
-        )
+def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:

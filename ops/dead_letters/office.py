@@ -47,8 +47,8 @@ Actor = Annotated[
     str,
     typer.Option(
         "--actor",
-        help="Who you are, for the audit log; else PAYMENTS_ACTOR, else your login.",
-        default_factory=lambda: os.environ.get("PAYMENTS_ACTOR") or getpass.getuser(),
+        help="Who you are, for the audit log.",
+        default_factory=lambda: os.environ.get("PAYMENTS_OPERATORS__ACTOR") or getpass.getuser(),
         show_default=False,
     ),
 ]
