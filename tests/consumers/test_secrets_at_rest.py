@@ -215,7 +215,8 @@ def test_a_rotation_takes_everything_to_the_new_key_and_the_old_one_can_be_retir
         retire(ledger, KEY.key_id, asker=ASKER, now=NOON)
 
     assert done.is_complete
-    assert done.rows == {"payments": 1, "refunds": 1, "attempts": 1, "inbox": 3, "outbox": 1}
+    rows = {table: count for table, count in done.rows.items() if count}
+    assert rows == {"payments": 1, "refunds": 1, "attempts": 1, "inbox": 3, "outbox": 1}
     with closing(Ledger(desk.url, keyring=Keyring(lambda: [SECOND]))) as ledger:
         assert ledger.missing_keys() == []
         assert {(use.place, use.key_id) for use in uses(ledger)} == {(p, SECOND.key_id) for p in places}

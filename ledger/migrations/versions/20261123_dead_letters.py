@@ -6,7 +6,7 @@ from alembic import op
 from ledger.tables import UtcTime
 
 revision = "20261123_dead_letters"
-down_revision = "20261123_encryption_keys"
+down_revision = "20261122_first_books"
 branch_labels = None
 depends_on = None
 
