@@ -55,6 +55,8 @@ _LETTERS_LEAST = 3
 _IBAN = re.compile(
     r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])"
 )
+_FRACTION = re.compile(r"(?<![0-9.])[0-9]{1,3}\.[0-9]{9,}(?![0-9.eE])")
+"""A score or a coordinate as programs write it. With an exponent it may be a long number that has become a float."""
 _TELEPHONE = re.compile(r"(?<![0-9A-Za-z])\+$")
 _TELEPHONE_LONGEST = 13
 
@@ -228,6 +230,8 @@ def _identifiers(text: str) -> Iterator[tuple[int, int]]:
     for identifier in _IDENTIFIER.finditer(text):
         if sum(map(str.isalpha, identifier[0])) >= _LETTERS_LEAST:
             yield identifier.span()
+    for fraction in _FRACTION.finditer(text):
+        yield fraction.span()
     for account in _IBAN.finditer(text):
         if is_iban(account[0]):
             yield account.span()

@@ -151,6 +151,8 @@ LOOKALIKES: dict[str, Callable[[Random], tuple[str, str]]] = {
         "phone",
         "+" + c.choice(("49151", "4479", "336", "4670", "3706")) + _digits(c, 8),
     ),
+    "fraction": lambda c: ("score", repr(c.random())),
+    "coordinates": lambda c: ("at", f"{c.uniform(-90, 90)!r},{c.uniform(-180, 180)!r}"),
     "IBAN": lambda c: ("iban", _iban(c)),
     "EAN": lambda c: ("ean", _ean(c)),
     "IP address": lambda c: ("ip", ".".join(str(c.randint(100, 255)) for _ in range(4))),
