@@ -7,8 +7,13 @@ from dataclasses import replace
 from consumers.delivery import Delivery
 from messages.card_data import Hit, find, find_in, redacted_body, redacted_value
 from messages.card_patterns import may_hold_card_data
-from messages.envelope import MAX_BODY_BYTES
+from messages.envelope import HEADER_PREFIX, MAX_BODY_BYTES
 
+_ATTRIBUTES = frozenset(
+    HEADER_PREFIX + name
+    for name in ("specversion", "id", "type", "source", "subject", "time", "dataschema", "correlationid")
+)
+"""Names of headers that nearly every message has: they hold nothing but themselves."""
 _PROPERTIES = ("message_id", "correlation_id", "reply_to", "type", "app_id", "content_type", "routing_key")
 
 
@@ -16,10 +21,14 @@ def card_data_in(delivery: Delivery) -> list[Hit]:
     """Tell where a delivery brings card data: in its body, its headers or its properties."""
     named = (delivery.message_id, delivery.correlation_id, delivery.reply_to, delivery.type, delivery.app_id)
     # One look at all of it: a byte that is no separator keeps the digits of two values apart.
-    written = "\x01".join(map(str, (*delivery.headers, *delivery.headers.values(), *named)))
+    values = delivery.headers.values()
+    written = "\x01".join(map(str, (*(delivery.headers.keys() - _ATTRIBUTES), *values, *named)))
+    beside = written.encode(errors="replace")
     body = delivery.body if len(delivery.body) <= MAX_BODY_BYTES else b""  # that is refused for its size
+    if not may_hold_card_data(body + b"\x01" + beside):
+        return []
     hits = find(body)
-    if may_hold_card_data(written.encode(errors="replace")):
+    if may_hold_card_data(beside):
         around = {name: getattr(delivery, name) for name in _PROPERTIES}
         hits += find_in({"headers": dict(delivery.headers), "properties": around})
     return hits
