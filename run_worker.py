@@ -32,6 +32,7 @@ from consumers.counts import Counts
 from consumers.cycle import Cycle, Limits
 from consumers.delivery import BusRefused
 from consumers.topology import WORK_QUEUES
+from consumers.tracing import Tracer
 from gateways.notice import Reader
 from gateways.protocol import Gateway
 from gateways.sandbox import SandboxGateway
@@ -40,6 +41,7 @@ from ledger.ledger import Ledger, LedgerDown, NotMigrated
 from ops.key_files import open_keyring
 from ops.logs import configure_logs
 from ops.settings import Settings, SettingsError, read_settings, seconds
+from ops.tracing import tracing
 from ops.watching import watched
 
 log = structlog.get_logger()
@@ -161,24 +163,26 @@ def run(settings: Settings, gateways: dict[str, Gateway]) -> None:
             settings.ledger_url
         )  # a newcomer's own file; a production database is migrated by an operator
     ledger = open_ledger(settings)
-    counts, calls = Counts(), make_calls(settings, gateways)
-    cycle = Cycle(
-        worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-        bus=open_bus(settings, queues=[queue.name for queue in WORK_QUEUES]),
-        ledger=ledger,
-        calls=calls,
-        policy=make_policy(settings, gateways),
-        clock=lambda: datetime.now(UTC),
-        limits=make_limits(settings),
-        readers=open_readers(gateways),
-        counts=counts,
-        tells_each=settings.log.messages,
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: cycle.stop())
-    log.info("worker_started", gateways=sorted(gateways), embedded=embedded)
-    with watched(settings, gateways=gateways, counts=counts, calls=calls):
-        cycle.run()
+    with tracing(settings.tracing) as tracer:
+        counts, calls = Counts(), make_calls(settings, gateways, tracer)
+        cycle = Cycle(
+            worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            bus=open_bus(settings, queues=[queue.name for queue in WORK_QUEUES]),
+            ledger=ledger,
+            calls=calls,
+            policy=make_policy(settings, gateways),
+            clock=lambda: datetime.now(UTC),
+            limits=make_limits(settings),
+            readers=open_readers(gateways),
+            counts=counts,
+            tells_each=settings.log.messages,
+            tracer=tracer,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: cycle.stop())
+        log.info("worker_started", gateways=sorted(gateways), embedded=embedded)
+        with watched(settings, gateways=gateways, counts=counts, calls=calls):
+            cycle.run()
 
 
 def open_ledger(settings: Settings) -> Ledger:
@@ -284,9 +288,10 @@ def make_patience(settings: Settings) -> Patience:
     return Patience(failures=worker.breaker_failures, pause_s=worker.breaker_pause_s)
 
 
-def make_calls(settings: Settings, gateways: dict[str, Gateway]) -> Calls:
+def make_calls(settings: Settings, gateways: dict[str, Gateway], tracer: Tracer | None = None) -> Calls:
     """Make what calls them. A call may wait for its turn for a part of what its attempt's lease allows for."""
-    return Calls(gateways, make_patience(settings), turn_within_s=settings.worker.lease_margin_s / 2)
+    turn_within_s = settings.worker.lease_margin_s / 2
+    return Calls(gateways, make_patience(settings), turn_within_s=turn_within_s, tracer=tracer)
 
 
 def make_limits(settings: Settings) -> Limits:

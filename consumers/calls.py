@@ -17,6 +17,8 @@ from typing import assert_never
 import structlog
 
 from consumers.breaker import Circuit, Patience, State
+from consumers.spans import begin_call
+from consumers.tracing import Tracer
 from gateways.protocol import (
     Absent,
     AuthorizeRequest,
@@ -55,7 +57,9 @@ class Calls:
         clock: Callable[[], float] = time.monotonic,
         *,
         turn_within_s: float = 10.0,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._gateways = gateways
         self._turn_within_s = turn_within_s
         bounds = {name: gateway.capabilities.calls_at_once for name, gateway in gateways.items()}
@@ -132,7 +136,11 @@ class Calls:
             task.add_done_callback(self._running.discard)
 
     async def _run(self, call: Call) -> None:
+        span = begin_call(self._tracer, call) if self._tracer else None
         answer = await self._in_turn(call)
+        if span:
+            ending = type(answer).__name__
+            span.end(failed_with=ending if isinstance(answer, Unknown | NotSent) else None, ending=ending)
         self.endings[call.gateway, type(call.request), type(answer)] += 1
         self._ended.append(
             Answered(
@@ -142,6 +150,7 @@ class Calls:
                 call_number=call.call_number,
                 answer=answer,
                 is_lookup=isinstance(call.request, LookupRequest),
+                traceparent=span.traceparent if span else call.traceparent,
             )
         )
         # One wake-up for many answers: `take` clears the flag before it empties the queue, so none is missed.

@@ -7,7 +7,7 @@ cheap ones; there is no timer to tune. What a crash leaves at each arrow is told
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -20,6 +20,8 @@ from consumers.delivery import Bus, BusDown, Delivery, Outgoing
 from consumers.inbound import Callback, Command, Dead, Rejected, read
 from consumers.notices import from_json
 from consumers.outbound import DeadLetterReceipt, EventKey, EventReceipt, dead_letter, event_message
+from consumers.spans import begin_delivery, begin_publish, begin_turn
+from consumers.tracing import Span, Tracer
 from consumers.turn import Result, Told, Work, run_turn
 from gateways.notice import Reader
 from handlers.decision import Policy, TimerDue
@@ -80,6 +82,7 @@ class Cycle:
         readers: Mapping[str, Reader] | None = None,
         counts: Counts | None = None,
         tells_each: bool = False,
+        tracer: Tracer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -93,6 +96,8 @@ class Cycle:
         self._readers = readers or {}
         self._counts = counts or Counts(monotonic)
         self._tells_each = tells_each
+        self._tracer = tracer
+        self._publishing: dict[Hashable, Span] = {}
         self._monotonic = monotonic
         self._sleep = sleep
         self._stopping = False
@@ -164,17 +169,26 @@ class Cycle:
         for delivery in deliveries:
             match read(delivery, self._readers):
                 case Command(asked=asked):
-                    self._work.append(Work(happening=asked, delivery=delivery))
+                    span = self._span_of(delivery, payment_id=asked.payment_id)
+                    if span:
+                        asked = replace(asked, traceparent=span.traceparent)
+                    self._work.append(Work(happening=asked, delivery=delivery, span=span))
                 case Callback(notices=notices, not_understood=words, card_data=hit):
                     if hit is not None:
                         self._counts.card_data[delivery.queue] += 1
                         log.error("card_data_blanked_out", queue=delivery.queue, field=hit.path)
                     self._work.append(
-                        Work(happening=Told(notices=notices), delivery=delivery, not_understood=words)
+                        Work(
+                            happening=Told(notices=notices),
+                            delivery=delivery,
+                            not_understood=words,
+                            span=self._span_of(delivery, payment_id=None),
+                        )
                     )
                 case Rejected(why=why):
                     self._note_card_data(delivery, why)
-                    self._work.append(Work(happening=why, delivery=delivery))
+                    span = self._span_of(delivery, payment_id=None)
+                    self._work.append(Work(happening=why, delivery=delivery, span=span))
                 case Dead(why=why):
                     self._note_card_data(delivery, why)
                     log.warning(
@@ -186,6 +200,9 @@ class Cycle:
                         )
                     )
         self._publish(dead)
+
+    def _span_of(self, delivery: Delivery, *, payment_id: str | None) -> Span | None:
+        return begin_delivery(self._tracer, delivery, payment_id=payment_id) if self._tracer else None
 
     def _note_card_data(self, delivery: Delivery, why: Unreadable) -> None:
         """Raise the alarm: somebody sends what must not be here at all (docs/runbook.md)."""
@@ -201,6 +218,7 @@ class Cycle:
                 case EventReceipt(key=key):
                     self._in_flight.discard(key)
                     self._confirmed.append(key)
+                    self._published(receipt, failed_with=None)
                 case DeadLetterReceipt():
                     settled.extend(self._no_longer_dying(receipt))
         returned: list[Delivery] = []
@@ -208,6 +226,7 @@ class Cycle:
             match receipt:
                 case EventReceipt(key=key):
                     self._in_flight.discard(key)  # still in the outbox: the relay's now
+                    self._published(receipt, failed_with="not_confirmed")
                 case DeadLetterReceipt():
                     returned.extend(self._no_longer_dying(receipt))
         self._counts.confirmed += len(receipts.confirmed)
@@ -292,6 +311,7 @@ class Cycle:
     def _turn(self, work: list[Work], *, tries: int = CONFLICT_TRIES) -> None:
         """One transaction, then what follows from it. Conflicts with other workers are tried again."""
         began = self._monotonic()
+        span = begin_turn(self._tracer, len(work)) if self._tracer else None
         confirmed = list(self._confirmed)
         ours = self._in_flight | set(confirmed)
         for tried in range(1, tries + 1):
@@ -315,6 +335,11 @@ class Cycle:
         self._counts.turn_sizes.add(len(work))
         self._counts.turn_seconds.add(self._last_turn - began)
         log.debug("turn_committed", work=len(work), calls=len(result.calls), events=len(result.events))
+        if span:
+            span.end()
+            for item in work:
+                if item.span:
+                    item.span.link(span.traceparent)
         self._follow_up(work, result)
 
     def _follow_up(self, work: list[Work], result: Result) -> None:
@@ -331,6 +356,9 @@ class Cycle:
             _tell_each(result.settled)
         self._publish([event_message(event) for event in result.events])
         letters = [self._letter_of(item) for item in work]
+        for item in work:
+            if item.span:
+                item.span.end()
         self._publish([letter for letter in letters if letter is not None])
         try:
             self._bus.ack(
@@ -362,6 +390,8 @@ class Cycle:
 
     def _give_up(self, item: Work, error: Exception) -> None:
         """A message that fails alone, too, is a bug or a row gone bad: a person's. Anything else has its timer."""
+        if item.span:
+            item.span.end(failed_with=type(error).__name__)
         log.error("work_failed", kind=type(item.happening).__name__, exc_info=error)
         if isinstance(item.happening, TimerDue):
             self._shunned[item.happening] = self._monotonic() + self._limits.shun_s
@@ -404,6 +434,8 @@ class Cycle:
         for message in messages:
             if isinstance(message.receipt, EventReceipt):
                 self._in_flight.add(message.receipt.key)
+                if self._tracer:
+                    self._publishing[message.receipt] = begin_publish(self._tracer, message)
         try:
             if self._bus_is_up:
                 self._bus.publish(messages)
@@ -414,8 +446,13 @@ class Cycle:
         for message in messages:
             if isinstance(message.receipt, EventReceipt):
                 self._in_flight.discard(message.receipt.key)
+                self._published(message.receipt, failed_with="broker_away")
             elif isinstance(message.receipt, DeadLetterReceipt):
                 self._no_longer_dying(message.receipt)
+
+    def _published(self, receipt: Hashable, *, failed_with: str | None) -> None:
+        if span := self._publishing.pop(receipt, None):
+            span.end(failed_with=failed_with)
 
     def _no_longer_dying(self, receipt: DeadLetterReceipt) -> list[Delivery]:
         delivery = self._dying.pop(receipt, None)

@@ -17,6 +17,7 @@ from messages.callbacks import GatewayCallbackReceived
 from messages.card_data import Hit, find, find_in, redacted_body
 from messages.envelope import Sender, Unreadable, read_command, read_sender
 from messages.events import RejectionReason
+from messages.trace_context import traceparent_of
 
 _MAX_NAME = 255
 """Characters of a name that we hand on; RabbitMQ carries no longer ones as properties (AMQP 0-9-1, 4.2.5.3)."""
@@ -82,6 +83,7 @@ def read(delivery: Delivery, readers: Mapping[str, Reader]) -> Command | Callbac
         correlation_id=envelope.correlation_id,
         body_hash=hashlib.sha256(f"{envelope.type}:{body}".encode()).hexdigest(),
         body=body,
+        traceparent=traceparent_of(delivery.headers),
     )
     return Command(delivery=delivery, asked=asked)
 

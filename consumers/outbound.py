@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from consumers.card_data import without_card_data
@@ -16,6 +16,7 @@ from ledger.records import OutboxEvent
 from messages.card_data import redacted
 from messages.envelope import Sender, Unreadable, event_headers, rfc3339
 from messages.events import CommandRejected, Event
+from messages.trace_context import TRACEPARENT
 
 MAX_DETAIL = 500
 """Characters of detail on a dead letter."""
@@ -144,6 +145,13 @@ def event_message(row: OutboxEvent) -> Outgoing:
         headers=row.headers,
         receipt=EventReceipt((row.stream, row.sequence)),
     )
+
+
+def in_trace(row: OutboxEvent, traceparent: str | None) -> OutboxEvent:
+    """The event as part of a trace: whoever publishes it, now or after a crash, sends the context with it."""
+    if traceparent is None:
+        return row
+    return replace(row, headers={**row.headers, TRACEPARENT: traceparent})
 
 
 def _shortened(text: str) -> str:

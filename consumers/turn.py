@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from consumers.delivery import Delivery
 from consumers.notices import as_json
-from consumers.outbound import EventKey, event_row, rejection_row, unreadable
+from consumers.outbound import EventKey, event_row, in_trace, rejection_row, unreadable
+from consumers.tracing import Span
 from gateways.notice import Notice
 from handlers.decision import Answered, Asked, Call, Decision, Happening, Known, Noticed, Policy, TimerDue
 from handlers.dispatch import decide
@@ -53,6 +54,8 @@ class Work:
     delivery: Delivery | None = None
     not_understood: str | None = None
     """What else the message says, in the gateway's words: it is kept as a dead letter once this is settled."""
+    span: Span | None = None
+    """Of the delivery, while somebody traces."""
 
     @property
     def leaves_a_letter(self) -> bool:
@@ -340,6 +343,8 @@ class _Turn:
 
     def _take_in(self, known: Known, happening: Happening, decision: Decision) -> None:
         cause = happening.message_id if isinstance(happening, Asked) else _cause(happening)
+        # A timer or a notice begins no trace, and knows none: what comes of it stands alone.
+        traceparent = happening.traceparent if isinstance(happening, Asked | Answered) else None
         if decision.payment is not None:
             self._payments[decision.payment.payment_id] = known.payment = decision.payment
             self._note_order(decision.payment)
@@ -351,14 +356,16 @@ class _Turn:
             self._refunds[refund.refund_id] = known.refunds[refund.refund_id] = refund
         self._changes.journals.extend(decision.journals)
         for announcement in decision.announcements:
-            self._changes.events.append(event_row(announcement, cause=cause, now=self._now))
+            event = event_row(announcement, cause=cause, now=self._now)
+            self._changes.events.append(in_trace(event, traceparent))
         if decision.rejection is not None:
-            row = rejection_row(decision.rejection, now=self._now)
+            row = in_trace(rejection_row(decision.rejection, now=self._now), traceparent)
             self._rejections[row.stream] = row
         if decision.announce_again is not None:
             self._changes.announce_again.add((happening.payment_id, decision.announce_again))
         if decision.call is not None:
-            self._calls.append(decision.call)
+            call = decision.call
+            self._calls.append(call if traceparent is None else replace(call, traceparent=traceparent))
         if not (isinstance(happening, TimerDue) and decision.result == "stale"):
             self._changes.audit.append(self._audit_line(happening, decision, cause))
 

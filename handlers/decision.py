@@ -43,6 +43,8 @@ class Asked:
     """Fingerprint of the command as parsed: white space and order of fields do not matter."""
     body: str = field(repr=False)
     """The command as canonical JSON."""
+    traceparent: str | None = None
+    """The trace it belongs to (W3C Trace Context); nothing is decided by it."""
 
     @property
     def payment_id(self) -> PaymentId:
@@ -60,6 +62,8 @@ class Answered:
     call_number: int
     answer: Outcome | Opened | Absent
     is_lookup: bool
+    traceparent: str | None = None
+    """The trace of the command that the call was made for, if this worker took that command or answer in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +181,8 @@ class Call:
     refund_id: RefundId | None
     call_number: int
     request: GatewayRequest
+    traceparent: str | None = None
+    """The trace it is made in; set by the turn, not by whoever decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

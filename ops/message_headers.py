@@ -19,7 +19,7 @@ def message_headers(name: str) -> Schema:
         required = list(_REQUIRED)
     else:
         attributes = _event_attributes(name)
-        required = list(attributes)
+        required = [key for key in attributes if key != "traceparent"]
     return {
         "type": "object",
         "properties": {f"{HEADER_PREFIX}{key}": rule for key, rule in attributes.items()},
@@ -73,6 +73,7 @@ def _command_attributes(name: str) -> dict[str, Schema]:
         "type": _text("The command.", const=name),
         "dataschema": _text("Refused if it names another version; may be left out.", const=data_schema(name)),
         "correlationid": _text("Handed on to every event that comes of it; printable. Default: the id."),
+        "traceparent": _text("The trace it belongs to (W3C Trace Context); handed on to its events."),
     }
 
 
@@ -87,6 +88,9 @@ def _event_attributes(name: str) -> dict[str, Schema]:
         "dataschema": _text("Ends in the major version.", const=data_schema(name)),
         "correlationid": _text("The command that started it all; also the AMQP correlation_id."),
         "causationid": _text("What caused this event: a command, or an attempt whose gateway answered."),
+        "traceparent": _text(
+            "The trace of the command that brought it about, if it had one (W3C Trace Context)."
+        ),
     }
     if "sequence" in EVENTS[name].model_fields:
         attributes["sequence"] = _text("As in the body, zero-padded.", pattern="^[0-9]{10}$")

@@ -166,6 +166,15 @@ class OperatorSettings(Block):
     )
 
 
+class TracingSettings(Block):
+    """Where OpenTelemetry traces are sent, over HTTP; without an endpoint nothing is traced."""
+
+    endpoint: str | None = Field(
+        default=None, pattern="^https?://", description="Such as `http://collector:4318/v1/traces`."
+    )
+    service_name: Annotated[str, Field(min_length=1)] = "payments-worker"
+
+
 class Settings(BaseSettings):
     """The service's settings. Secrets, the URLs too, are masked wherever the object is shown."""
 
@@ -204,6 +213,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     operators: OperatorSettings = OperatorSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def gateway_blocks(self) -> dict[str, GatewayBlock]:

@@ -25,6 +25,7 @@ from consumers.counts import Counts
 from consumers.cycle import Cycle, Limits
 from consumers.delivery import BusDown, Delivery, Outgoing
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
+from consumers.tracing import Tracer
 from gateways.protocol import Gateway
 from gateways.sandbox import SandboxGateway
 from gateways.sandbox_record import SandboxRecord
@@ -173,8 +174,8 @@ class LedgerWithSwitches(Ledger):
 class CallsWithSwitches(Calls):
     """The calls, of which the worker can die just before."""
 
-    def __init__(self, gateways: dict[str, Gateway]) -> None:
-        super().__init__(gateways)
+    def __init__(self, gateways: dict[str, Gateway], tracer: Tracer | None) -> None:
+        super().__init__(gateways, tracer=tracer)
         self.before_start = Switch()
 
     def start(self, calls: Sequence[Call]) -> None:
@@ -206,7 +207,9 @@ class Place:
 class Workshop:
     """One worker at a place; several may share it, side by side or one after the other."""
 
-    def __init__(self, place: Place, *, limits: Limits = AT_ONCE, **gateway: Any) -> None:
+    def __init__(
+        self, place: Place, *, limits: Limits = AT_ONCE, tracer: Tracer | None = None, **gateway: Any
+    ) -> None:
         migrate(place.ledger_url)
         self.place = place
         self.url = place.broker_url
@@ -217,7 +220,7 @@ class Workshop:
         )
         self.bus = BusWithSwitches(self.url)
         self.ledger = LedgerWithSwitches(self.ledger_url)
-        self.calls = CallsWithSwitches({"sandbox": self.gateway})
+        self.calls = CallsWithSwitches({"sandbox": self.gateway}, tracer)
         self.counts = Counts()
         self.cycle = Cycle(
             worker=f"worker-{id(self)}",
@@ -228,6 +231,7 @@ class Workshop:
             clock=self.clock,
             limits=limits,
             counts=self.counts,
+            tracer=tracer,
         )
         self._has_left = False
 
@@ -379,6 +383,8 @@ class Neighbour:
         self._channel = self._client.channel()
         self._listener: Listener | None = None
         self._url = url
+        self.traceparent: str | None = None
+        """The trace that its commands belong to."""
 
     def __enter__(self) -> Neighbour:
         return self
@@ -389,6 +395,7 @@ class Neighbour:
     def ask(self, kind: str, message_id: str, **data: object) -> None:
         """Publish a command in binary mode."""
         headers = {
+            **({"cloudEvents_traceparent": self.traceparent} if self.traceparent else {}),
             "cloudEvents_specversion": "1.0",
             "cloudEvents_id": message_id,
             "cloudEvents_type": kind,
