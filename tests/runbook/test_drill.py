@@ -28,6 +28,7 @@ from ops.cli import app
 from ops.key_files import new_key
 from ops.publish import CommandLine, publish
 from simulators.running import running_stripe
+from tests.consumers.workshop import Neighbour
 from tests.runbook.page import SECTIONS
 from tests.servers import OwnPostgres, OwnRabbitmq
 from tests.servers.leash import free_ports
@@ -330,6 +331,47 @@ def test_workers_go_on_when_the_broker_is_back(deployed: Deployment) -> None:
     assert (away["broker"], away["database"]) == ("wrong", "well")
     assert (back["broker"], back["topology"], back["publishing"]) == ("well", "well", "well")
     assert "running" in listed.output
+
+
+def test_dead_letters_are_drained_looked_at_mended_and_given_up(deployed: Deployment) -> None:
+    section, why = "DeadLetters", {"REASON": "drill", "SOURCE": "/shop"}
+    nameless = {"cloudEvents_id": "msg_8", "cloudEvents_type": "PaymentRequested"}
+    amount = {"minor": 1999, "currency": "EUR"}
+    data = {
+        "payment_id": "pay_8",
+        "order_id": "o8",
+        "amount": amount,
+        "payment_method": {"token": "tok_approved"},
+    }
+    with (
+        deployed.worker_starts("NobodyTakesCommands") as (worker,),
+        Neighbour(deployed.broker_url) as neighbour,
+    ):
+        is_consuming(worker)
+        neighbour.send(json.dumps(data).encode(), headers=nameless)
+        neighbour.send(b"not json")
+        eventually(
+            lambda: deployed.doctor(section)["dead letters"] == "wrong", within_s=30, what="two dead letters"
+        )
+        eventually(lambda: neighbour.waiting_in(f"{PAYMENT_COMMANDS}.dead") == 2, within_s=30, what="both")
+        assert deployed.type(section, "payments dead-letters drain").status == 0
+        listed = json.loads(deployed.type(section, "payments dead-letters list", "--json").output)
+        letters = {letter["type"]: letter["id"] for letter in listed["letters"]}
+        seen = [
+            deployed.type(section, f"payments dead-letters {look}", LETTER=letters["PaymentRequested"]).output
+            for look in ("groups", "show", "diff")
+        ]
+        mended = deployed.type(
+            section, "payments dead-letters edit", LETTER=letters.pop("PaymentRequested"), **why
+        )
+        given_up = deployed.type(section, "payments dead-letters discard", LETTER=letters.popitem()[1], **why)
+        eventually(lambda: deployed.is_announced("pay_8"), within_s=30, what="what was mended is paid")
+        after = deployed.doctor(section)["dead letters"]
+
+    assert all(seen)
+    assert (mended.status, given_up.status) == (0, 0), (mended.output, given_up.output)
+    assert after == "well"
+    assert deployed.type(section, "payments dead-letters stats").status == 0
 
 
 def test_a_forgotten_transaction_is_found_and_ended(deployed: Deployment) -> None:
