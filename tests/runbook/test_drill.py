@@ -356,7 +356,7 @@ def test_dead_letters_are_drained_looked_at_mended_and_given_up(deployed: Deploy
         eventually(lambda: neighbour.waiting_in(f"{PAYMENT_COMMANDS}.dead") == 2, within_s=30, what="both")
         assert deployed.type(section, "payments dead-letters drain").status == 0
         listed = json.loads(deployed.type(section, "payments dead-letters list", "--json").output)
-        letters = {letter["type"]: letter["id"] for letter in listed["letters"]}
+        letters = {str(letter.get("type")): letter["letter"] for letter in listed}
         seen = [
             deployed.type(section, f"payments dead-letters {look}", LETTER=letters["PaymentRequested"]).output
             for look in ("groups", "show", "diff")
