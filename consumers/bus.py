@@ -61,7 +61,7 @@ class KombuBus:
     ) -> None:
         """Read the configuration; nothing is connected yet. `prefetch` counts per queue.
 
-        `declares=False` is for a broker user who may only publish: the topology must be there.
+        `declares=False` is for a broker user who may not configure: the topology must be there.
 
         Raises: BusRefused naming the setting that cannot be.
         """

@@ -45,7 +45,7 @@ _SIMULATED = {
 }
 
 _MAY = {
-    "worker": (r"^payments\..*", r"^payments\..*", r"^payments\..*"),
+    "worker": (r"^payments\..*", r"^(payments\..*|amq\.default)$", r"^payments\..*"),
     "ingestor": ("^$", r"^payments\.callbacks$", "^$"),
     "shop": (
         r"^(order-service\..*|notification-service\..*|mails.*)$",

@@ -83,7 +83,7 @@ def workers(environment: Mapping[str, str], directory: Path, *, count: int) -> I
                 worker.kill()
 
 
-def eventually(condition: Callable[[], bool], *, within_s: float, what: str) -> None:
+def eventually(condition: Callable[[], object], *, within_s: float, what: str) -> None:
     """Wait until something is so.
 
     Raises:

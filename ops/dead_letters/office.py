@@ -118,6 +118,7 @@ def opened_bus(settings: Settings, *, prefetch: int = 1000) -> Iterator[KombuBus
         prefetch=prefetch,
         tls=settings.broker.tls,
         client_name="payments dead-letters",
+        declares=False,  # an operator may not
     )
     bus.open()
     try:

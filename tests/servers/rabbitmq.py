@@ -255,10 +255,17 @@ class OwnRabbitmq(Rabbitmq):
                 self._process.wait()
             watcher.wait_until_gone(members, STOP_WITHIN_S)
 
+    def run(self, script: Path, *arguments: str) -> str:
+        """Run a script that calls this server's `rabbitmqctl`, and give what it printed."""
+        return self._run(str(script), *arguments)
+
     def _rabbitmqctl(self, *arguments: str) -> str:
+        return self._run(str(self._programs / "rabbitmqctl"), "--quiet", *arguments)
+
+    def _run(self, *command: str) -> str:
         done = subprocess.run(
-            [str(self._programs / "rabbitmqctl"), "--quiet", *arguments],
-            env=self._environment,
+            command,
+            env={**self._environment, "RABBITMQCTL": str(self._programs / "rabbitmqctl")},
             cwd=self._home,
             capture_output=True,
             text=True,
@@ -266,7 +273,7 @@ class OwnRabbitmq(Rabbitmq):
             check=False,
         )
         if done.returncode:
-            raise NoServer(f"rabbitmqctl {' '.join(arguments)} failed: {done.stderr or done.stdout}")
+            raise NoServer(f"{' '.join(command)} failed: {done.stderr or done.stdout}")
         return done.stdout
 
 
