@@ -7,7 +7,8 @@ SHELL := /bin/sh
 
 PYTHON := .venv/bin/python
 PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip install -qq -c constraints.txt
-TESTERS := 3 # side by side, each with servers of its own; they wait much, so three keep two cores busy; with ARGS it is one, and prints as it goes
+TESTERS := 3 # side by side, each with servers of its own; with ARGS it is one, and prints as it goes
+# They wait much of the time, so three keep two cores busy.
 # Drills kill servers and wait for what comes: a busy machine can starve one. It is run once more, and the summary says so.
 AGAIN := --reruns 1 -r R
 COUNT ?= 100000 # messages of the fuzzing; a quarter of an hour
