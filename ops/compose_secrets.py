@@ -44,6 +44,9 @@ _SIMULATED = {
     "paypal_secret": "simulator-secret",
 }
 
+_LOGINS = {"worker": "payments_worker", "books": "payments_auditor"}
+"""Users of the database beside its owner, each with the role that ops/grants/postgresql.sql gives it."""
+
 _MAY = {
     "worker": (r"^payments\..*", r"^(payments\..*|amq\.default)$", r"^payments\..*"),
     "ingestor": ("^$", r"^payments\.callbacks$", "^$"),
@@ -60,7 +63,10 @@ _MAY = {
 def files() -> dict[str, str]:
     """Every file by its name, with new passwords in it."""
     users = {user: secrets.token_urlsafe(24) for user in _MAY}
-    database = secrets.token_urlsafe(24)
+    logins = {user: secrets.token_urlsafe(24) for user in ("payments", *_LOGINS)}
+    databases = {
+        user: f"postgresql://{user}:{password}@postgres:5432/payments" for user, password in logins.items()
+    }
     urls = {user: f"amqp://{user}:{password}@rabbitmq:5672/%2F" for user, password in users.items()}
     webhooks = {
         "stripe_webhook": f"whsec_{secrets.token_urlsafe(24)}",
@@ -72,17 +78,34 @@ def files() -> dict[str, str]:
         "rabbitmq.conf": "load_definitions = /run/secrets/definitions.json\n",
         "definitions.json": json.dumps(_definitions(users), indent=2),
         "rabbitmq_admin_password": users["admin"],
-        "postgres_password": database,
+        "postgres_password": logins["payments"],
+        "pg_service.conf": "[owner]\nhost=postgres\nport=5432\ndbname=payments\nuser=payments\n"
+        f"password={logins['payments']}\n",
+        "logins.sql": "".join(_login(user, role, logins[user]) for user, role in _LOGINS.items()),
+        "owner.toml": f'database_url = "{databases["payments"]}"\n',
+        "books.toml": f'database_url = "{databases["books"]}"\n',
         "shop_broker_url": urls["shop"],
         "tokens.key": base64.b64encode(secrets.token_bytes(32)).decode() + "\n",
         "grafana_password": secrets.token_urlsafe(24),
         "worker.toml": f'broker_url = "{urls["worker"]}"\n'
-        f'database_url = "postgresql://payments:{database}@postgres:5432/payments"\n'
+        f'database_url = "{databases["worker"]}"\n'
         f'keys_dir = "/run/secrets"\ndefault_gateway = "stripe"\n{_GATEWAYS.format(**webhooks, **_SIMULATED)}',
         # What faces the internet cannot move money: it has no gateway's key, and no database.
         "ingestor.toml": f'broker_url = "{urls["ingestor"]}"\n'
         f'default_gateway = "stripe"\n{_GATEWAYS.format(**webhooks, **_UNUSED)}',
     }
+
+
+def _login(user: str, role: str, password: str) -> str:
+    """SQL that makes a user, or changes its password; psql runs what the first line selects."""
+    is_missing = f"WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{user}')"
+    return "\n".join(
+        (
+            f"SELECT 'CREATE ROLE {user}' {is_missing} \\gexec",
+            f"ALTER ROLE {user} LOGIN PASSWORD '{password}';",
+            f"GRANT {role} TO {user};\n",
+        )
+    )
 
 
 def _definitions(users: dict[str, str]) -> dict[str, object]:

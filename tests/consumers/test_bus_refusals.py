@@ -46,7 +46,7 @@ def test_an_exchange_of_another_kind_is_refused_by_name(vhost: str, raw: Any) ->
 
 
 def test_a_queue_that_does_not_exist_is_refused_by_name(vhost: str) -> None:
-    with pytest.raises(BusRefused, match="Queue 'no-such-queue' is not there: .*topology"):
+    with pytest.raises(BusRefused, match=r"Queue 'no-such-queue' is not there: .*topology"):
         open_and_close(vhost, queues=["no-such-queue"])
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if service["image"] == "payment-service")
-ONCE = ("migrate", "topology", "webhooks", "order-service")
+ONCE = ("migrate", "grants", "topology", "webhooks", "order-service")
 UNWATCHED = {*ONCE, "notification-taker", "notification-actors", "mail"}
 
 

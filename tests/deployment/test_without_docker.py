@@ -19,27 +19,39 @@ import pika
 import pytest
 import yaml
 from pika.exceptions import ChannelClosedByBroker
+from sqlalchemy.engine import make_url
 
 from ledger.reading import reading, rows
 from ops import compose_secrets
 from ops.publish import CommandLine, publish
-from tests.servers import OwnRabbitmq
+from tests.servers import OwnPostgres, OwnRabbitmq
 from tests.servers.leash import free_ports
 from tests.workers import ROOT, eventually
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 PORTS = ("8080", "9100", "9101", "12111", "12112", "12113", "1025")
 USERS = ("worker", "ingestor", "shop", "admin")
+LOGINS = ("worker", "books")
 CARDS = {"adyen": "sim_authorised", "paypal": "card:sim-card"}
 
 
 class Street:
     """The services, each a process where Docker would make a container."""
 
-    def __init__(self, directory: Path, *, broker: OwnRabbitmq, database_url: str, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        broker: OwnRabbitmq,
+        server: OwnPostgres,
+        database_url: str,
+        stack: ExitStack,
+    ) -> None:
         self._directory = directory
         self._broker = broker
-        self._database_url = database_url
+        self._server = server
+        self.database_url = database_url
+        self._database = make_url(database_url)
         self._stack = stack
         self._ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         self.secrets = {name: self.moved(text) for name, text in compose_secrets.files().items()}
@@ -51,7 +63,16 @@ class Street:
 
     def moved(self, text: str) -> str:
         """Put our own addresses and paths in the place of the containers'."""
-        text = re.sub(r"postgresql://[^\"]*", self._database_url, text)
+        here = self._database
+        text = re.sub(
+            r"\bpayments:[^@]+@postgres:5432", f"{here.username}:{here.password}@postgres:5432", text
+        )
+        text = text.replace("@postgres:5432/payments", f"@127.0.0.1:{here.port}/{here.database}")
+        if text.startswith("[owner]"):
+            text = (
+                f"[owner]\nhost=127.0.0.1\nport={here.port}\ndbname={here.database}\nuser={here.username}\n"
+                f"password={here.password}\n"
+            )
         text = text.replace("@rabbitmq:5672/", f"@127.0.0.1:{self._broker.port}/").replace(
             "0.0.0.0", "127.0.0.1"
         )
@@ -113,7 +134,9 @@ class Street:
             process.wait()
 
     def _command(self, command: list[str]) -> list[str]:
-        return [self.moved(str(word)) for word in command]
+        if command[0] == "psql":
+            command = [str(self._server.program("psql")), *command[1:]]
+        return [re.sub("^/grants", f"{ROOT}/ops/grants", self.moved(str(word))) for word in command]
 
     def _environment(self, service: str) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
@@ -127,26 +150,29 @@ class Street:
 
 
 @pytest.fixture
-def street(rabbitmq_owned: OwnRabbitmq, database: str, tmp_path: Path) -> Iterator[Street]:
+def street(rabbitmq_owned: OwnRabbitmq, postgres_owned: OwnPostgres, tmp_path: Path) -> Iterator[Street]:
     """The street before anything on it is started, and its users at the broker."""
+    database = postgres_owned.fresh_database()
     with ExitStack() as stack:
         place = Street(
-            tmp_path,
-            broker=rabbitmq_owned,
-            database_url=database.replace("+psycopg", ""),
-            stack=stack,
+            tmp_path, broker=rabbitmq_owned, server=postgres_owned, database_url=database, stack=stack
         )
         rabbitmq_owned.ctl("import_definitions", str(tmp_path / "run/secrets/definitions.json"))
         yield place
+    postgres_owned.drop_database(database)
+    for login in LOGINS:
+        postgres_owned.psql(f"DROP ROLE IF EXISTS {login}")
     rabbitmq_owned.reset()
     for user in USERS:
         rabbitmq_owned.ctl("delete_user", user)
 
 
 def test_the_street_takes_money_at_every_gateway_and_writes_to_its_customers(
-    street: Street, rabbitmq_owned: OwnRabbitmq, database: str
+    street: Street, rabbitmq_owned: OwnRabbitmq
 ) -> None:
     assert "applied: " in street.run("migrate")
+    for _ in range(2):
+        street.run("grants")
     assert "declared at " in street.run("topology")
     street.start("stripe", "adyen", "paypal")
     assert "adyen delivers to " in street.run("webhooks")
@@ -166,9 +192,9 @@ def test_the_street_takes_money_at_every_gateway_and_writes_to_its_customers(
 
     assert "order 2001: 19.99 EUR paid" in told
     assert "order 2002: 129.00 EUR not paid (insufficient_funds)" in told
-    eventually(lambda: _paid(database) == 4, within_s=40, what="all but the declined are paid")
+    eventually(lambda: _paid(street.database_url) == 4, within_s=40, what="all but the declined are paid")
     eventually(
-        lambda: _callbacks(database) == {"stripe", "adyen", "paypal"},
+        lambda: _callbacks(street.database_url) == {"stripe", "adyen", "paypal"},
         within_s=40,
         what="webhooks of every gateway are in the books",
     )
@@ -177,6 +203,9 @@ def test_the_street_takes_money_at_every_gateway_and_writes_to_its_customers(
     )
     assert street.is_healthy("worker")
     assert street.is_healthy("books")
+    with reading(street.database_url) as books:
+        asked = "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database()"
+        assert "worker" in {row[0] for row in rows(books, asked)}
 
 
 def test_the_ingestor_can_neither_command_payments_nor_hear_of_them(street: Street) -> None:
