@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from consumers.delivery import BusDown, BusRefused
 from ledger.errors import LedgerError
+from ledger.verify import Report
 from ops.publish import BadLine, NotPublished
 from ops.settings import Settings, SettingsError, read_settings
 
@@ -38,6 +39,18 @@ def progress_bar(*, quiet: bool) -> Progress:
 def show_result(result: dict[str, Any], as_json: bool, for_people: Callable[[], str]) -> None:
     """Print a result, for people or for programs."""
     print(json.dumps(result) if as_json else for_people(), flush=True)
+
+
+def show_proof(report: Report, as_json: bool) -> None:
+    """Print what a proof of the books found; problems make the exit status 1."""
+    told = ", ".join(f"{number} {what}" for what, number in report.counts.items())
+    show_result(
+        {"problems": report.problems, "checked": report.counts},
+        as_json,
+        lambda: "\n".join(report.problems) or f"clean: {told}",
+    )
+    if report.problems:
+        raise typer.Exit(1)
 
 
 def fail(message: str, *, status: int) -> NoReturn:

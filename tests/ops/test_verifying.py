@@ -7,14 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from ledger.anchors import Anchor
 from ledger.errors import LedgerDown
 from ledger.schema import migrate
 from ledger.verify import Report
+from ops.anchor_file import anchors_in
 from ops.verifying import Proofs
 from tests.workers import eventually
 
@@ -41,6 +44,18 @@ def test_books_that_are_wrong_are_shown_with_the_number_of_problems() -> None:
     assert not proofs.health().is_well
 
 
+def test_only_a_proof_that_found_nothing_wrong_gives_an_anchor() -> None:
+    anchor = Anchor(at=datetime(2026, 11, 23, tzinfo=UTC), heads=())
+    reports = iter((Report(anchor=anchor, problems=["a1 was changed"]), Report(anchor=anchor)))
+    kept: list[Anchor] = []
+    proofs = Proofs(lambda: next(reports), keep=kept.append)
+
+    proofs.make()
+    assert kept == []
+    proofs.make()
+    assert kept == [anchor]
+
+
 def test_a_database_that_is_away_leaves_the_last_proof_to_grow_old() -> None:
     now, is_away = [1000.0], [False]
 
@@ -65,6 +80,7 @@ def test_the_program_proves_shows_and_leaves_when_told_to(tmp_path: Path, number
         port = str(free.getsockname()[1])
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
     program = [sys.executable, "-m", "ops.cli", "verify", "--every", "3600", "--port", port]
+    program += ["--anchors", str(tmp_path / "anchors.jsonl")]
     with subprocess.Popen(program, env={**clean, "PAYMENTS_DATA_DIR": str(tmp_path)}) as process:
         try:
 
@@ -81,5 +97,6 @@ def test_the_program_proves_shows_and_leaves_when_told_to(tmp_path: Path, number
 
             process.send_signal(number)
             assert process.wait(20) == 0
+            assert len(anchors_in(tmp_path / "anchors.jsonl")) == 1
         finally:
             process.kill()
