@@ -33,7 +33,9 @@ class Subscription:
             try:
                 line.consume(queue, self._receiver(queue), wait=True)
             except amqp.NotFound as error:
-                raise BusRefused(f"Queue {queue!r} is not there: declare it with `payments topology`") from error
+                raise BusRefused(
+                    f"Queue {queue!r} is not there: declare it with `payments topology`"
+                ) from error
             except amqp.AccessRefused as error:
                 raise BusRefused(f"Queue {queue!r} cannot be consumed: {error.reply_text}") from error
 

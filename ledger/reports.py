@@ -1,4 +1,4 @@
-"""What people ask of the books: the trial balance, and the whole story of one payment."""
+"""What people ask of the books: the trial balance, what was announced, what waits for a person."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import func, select
 
 from ledger import tables
 from ledger.accounts import NORMAL_SIDE, Account, Side
 from ledger.encrypted_rows import readable_body
-from ledger.ledger import ATTEMPT, CAPTURE, PAYMENT, REFUND
 from ledger.reading import reading, rows
 from ledger.records import OutboxEvent
-from ledger.rows import Shape, State
-from ledger.states import Attempt, Capture, Payment, Refund
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,106 +63,11 @@ def trial_balance(url: str) -> list[Balance]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JournalLine:
-    """One entry, with its journal's heading."""
-
-    journal_id: str
-    journal_type: str
-    effective_at: datetime
-    account: Account
-    layer: str
-    side: str
-    amount: int
-    currency: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
-    """One row of the audit log, with its place in the chain."""
-
-    shard: int
-    position: int
-    happened_at: datetime
-    actor: str
-    action: str
-    subject: str
-    cause: str
-    result: str
-    details: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncedEvent:
     """An event, and when the broker confirmed it (None: not yet)."""
 
     event: OutboxEvent
     published_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """Everything the books know of one payment, each part in the order of time."""
-
-    payment: Payment
-    attempts: list[Attempt]
-    captures: list[Capture]
-    refunds: list[Refund]
-    journal_lines: list[JournalLine]
-    events: list[AnnouncedEvent]
-    audit: list[AuditRow]
-
-
-def story(url: str, payment_id: str) -> Story | None:
-    """Tell all about a payment; None if there is none of this id.
-
-    Raises:
-        LedgerError: the database is out of reach or not migrated.
-    """
-    with reading(url) as books:
-        payments = _states(books, PAYMENT, tables.payments, payment_id)
-        if not payments:
-            return None
-        return Story(
-            payment=payments[0],
-            attempts=_states(books, ATTEMPT, tables.attempts, payment_id),
-            captures=_states(books, CAPTURE, tables.captures, payment_id),
-            refunds=_states(books, REFUND, tables.refunds, payment_id),
-            journal_lines=_journal_lines(books, payment_id),
-            events=_events(books, payment_id),
-            audit=_audit(books, payment_id),
-        )
-
-
-def _states(books: Connection, shape: Shape[State], table: Table, payment_id: str) -> list[State]:
-    query = select(table).where(table.c.payment_id == payment_id).order_by(table.c.created_at)
-    return list(shape.read(tuple(row) for row in books.execute(query)))
-
-
-def _journal_lines(books: Connection, payment_id: str) -> list[JournalLine]:
-    journals, entries = tables.journals.c, tables.entries.c
-    query = (
-        select(
-            journals.journal_id,
-            journals.journal_type,
-            journals.effective_at,
-            entries.account,
-            entries.layer,
-            entries.side,
-            entries.amount,
-            entries.currency,
-        )
-        .join(tables.entries, entries.journal_id == journals.journal_id)
-        .where(journals.payment_id == payment_id)
-        .order_by(journals.effective_at, journals.journal_id, entries.line_no)
-    )
-    return [JournalLine(**{**row._mapping, "account": Account(row.account)}) for row in books.execute(query)]
-
-
-def _events(books: Connection, payment_id: str) -> list[AnnouncedEvent]:
-    query = (
-        select(tables.outbox).where(tables.outbox.c.stream == payment_id).order_by(tables.outbox.c.sequence)
-    )
-    return [_announced(row) for row in books.execute(query)]
 
 
 def announced_events(url: str, *, after: datetime, payment_id: str | None = None) -> Iterator[AnnouncedEvent]:
@@ -204,7 +106,7 @@ def _page_of_events(
         query = query.where(outbox.position > newest - LOOK_BACK)
     with reading(url) as books:
         found = books.execute(query.order_by(outbox.published_at, outbox.position).limit(PAGE))
-        return [(row.position, _announced(row)) for row in found]
+        return [(row.position, announced(row)) for row in found]
 
 
 PAGE = 1000
@@ -216,7 +118,8 @@ OVERLAP = timedelta(seconds=30)
 """How far back a follower of events looks again: turns that began earlier may commit later."""
 
 
-def _announced(row: Any) -> AnnouncedEvent:
+def announced(row: Any) -> AnnouncedEvent:
+    """An event from its row of the outbox."""
     event = OutboxEvent(
         stream=row.stream,
         sequence=row.sequence,
@@ -229,29 +132,6 @@ def _announced(row: Any) -> AnnouncedEvent:
         created_at=row.created_at,
     )
     return AnnouncedEvent(event=event, published_at=row.published_at)
-
-
-def _audit(books: Connection, payment_id: str) -> list[AuditRow]:
-    audit = tables.audit.c
-    query = (
-        select(tables.audit)
-        .where(audit.payment_id == payment_id)
-        .order_by(audit.happened_at, audit.shard, audit.position)
-    )
-    return [
-        AuditRow(
-            shard=row.shard,
-            position=row.position,
-            happened_at=row.happened_at,
-            actor=row.actor,
-            action=row.action,
-            subject=row.subject,
-            cause=row.cause,
-            result=row.result,
-            details=json.loads(row.details),
-        )
-        for row in books.execute(query)
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from ops.cli_parts import AsJson, explained, fail, progress_bar, show_proof, sho
 from ops.settings import read_settings
 
 app = typer.Typer(
-    help="The audit log: prove it, keep its heads elsewhere, hand it to an auditor. docs/audit.md",
+    help="Prove the audit log, anchor it, hand it on.\n\nSee docs/audit.md.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from consumers.bus import KombuBus
-from ledger.reports import needs_a_person, story
+from ledger.reports import needs_a_person
 from ledger.schema import migrate as migrate_ledger
 from ledger.verify import verify as verify_ledger
 from ops.anchor_file import anchors_in
@@ -24,7 +24,6 @@ from ops.cli_parts import (
     AsJson,
     console,
     explained,
-    fail,
     progress_bar,
     settings_with_directory,
     show_proof,
@@ -38,7 +37,7 @@ from ops.logs import configure_logs
 from ops.publish import publish as publish_commands
 from ops.publish import read_lines
 from ops.settings import LogSettings, read_settings
-from ops.story import render_story, story_as_json
+from ops.story.cli import show, trace
 from ops.verifying import verify_for_ever
 
 app = typer.Typer(
@@ -132,24 +131,6 @@ def events(
 
 
 @app.command()
-def show(
-    payment_id: Annotated[str, typer.Argument(help="As its publisher named it.")], as_json: AsJson = False
-) -> None:
-    """Tell the whole story of one payment.
-
-    In the order of time: decisions, journals, events; then attempts and refunds.
-    """
-    with explained():
-        told = story(read_settings().ledger_url, payment_id)
-    if told is None:
-        fail(f"no payment {payment_id} here", status=1)
-    if as_json:
-        print(story_as_json(told), flush=True)
-    else:
-        console.print(render_story(told))
-
-
-@app.command()
 def attention(as_json: AsJson = False) -> None:
     """List what waits for a person.
 
@@ -223,7 +204,8 @@ def verify(
     show_proof(report, as_json)
 
 
-app.command()(doctor)
+for command in (show, trace, doctor):
+    app.command()(command)
 
 
 def main() -> None:

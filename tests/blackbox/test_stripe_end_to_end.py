@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ledger.reports import story
 from ledger.states import AttemptState
+from ledger.stories import story
 from ledger.verify import verify
 from tests.blackbox.stripe_street import API_KEY, Street, street
 from tests.servers import Postgres, Rabbitmq

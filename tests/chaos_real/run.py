@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ledger.reports import story
-from ops.story import render_story
+from ledger.stories import story
+from ops.story.text import render_story
 from tests.chaos_real.course import Bounds, Course
 from tests.chaos_real.evidence import Violation
 from tests.chaos_real.gathering import gather

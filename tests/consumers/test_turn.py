@@ -17,9 +17,9 @@ from gateways.protocol import AuthorizeRequest, LookupRequest, RefundRequest
 from handlers.decision import Answered, Call, Happening, TimerDue
 from ledger.ledger import Ledger
 from ledger.records import Wanted
-from ledger.reports import Story, story
 from ledger.schema import migrate
 from ledger.states import AttemptState, PaymentStatus, RefundStatus
+from ledger.stories import Story, story
 from ledger.verify import verify
 from messages.envelope import Sender, Unreadable
 from messages.events import RejectionReason

@@ -32,8 +32,8 @@ from gateways.sandbox_record import SandboxRecord
 from handlers.decision import Call, Policy
 from ledger.ledger import Ledger, LedgerDown, Turn
 from ledger.records import Due, OutboxEvent
-from ledger.reports import Story, story
 from ledger.schema import migrate
+from ledger.stories import Story, story
 from ledger.verify import verify
 from messages.operation import Operation
 from tests.builders import NOON

@@ -30,16 +30,17 @@ from gateways.notice import Verifier
 from handlers.decision import Policy
 from ledger.ledger import Ledger
 from ledger.records import Wanted
-from ledger.reports import announced_events, story
+from ledger.reports import announced_events
 from ledger.schema import migrate
 from ledger.states import Payment
+from ledger.stories import story
 from messages.ids import PaymentId
 from ops.events import event_as_json, render_event
 from ops.logs import configure_logs
 from ops.looks import Look
 from ops.metrics import WorkerCollector
 from ops.settings import LogSettings
-from ops.story import story_as_json
+from ops.story.plain import story_as_json
 from tests.fuzz.cards import UNTELLABLE
 from tests.fuzz.traffic import MARK, ROUTES, Sent
 from tests.keys import KEYRING

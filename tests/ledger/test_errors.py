@@ -14,8 +14,9 @@ from sqlalchemy.engine import make_url
 
 from ledger.engine import open_engine
 from ledger.ledger import Conflict, Ledger, LedgerDown, LedgerError, NotMigrated, Refused
-from ledger.reports import story, trial_balance
+from ledger.reports import trial_balance
 from ledger.schema import migrate, pending
+from ledger.stories import story
 from ledger.verify import verify
 from tests.builders import TOKEN, a_payment
 from tests.keys import KEYRING

@@ -11,8 +11,9 @@ import pytest
 from ledger.accounts import Account
 from ledger.ledger import Ledger, NotMigrated
 from ledger.records import OutboxEvent
-from ledger.reports import LOOK_BACK, PAGE, Balance, announced_events, story, trial_balance
+from ledger.reports import LOOK_BACK, PAGE, Balance, announced_events, trial_balance
 from ledger.states import RefundStatus
+from ledger.stories import story
 from ledger.verify import verify
 from ops.events import follow
 from tests.builders import NOON

@@ -26,8 +26,19 @@ ROOT = Path(__file__).parents[2]
 ALL_TIME = "300000000"
 """Seconds: the worker here lives on another day than the one the test runs on."""
 
-COMMANDS = ("migrate", "topology", "publish", "events", "show", "attention", "books", "verify", "doctor")
-GROUPS = ("keys",)
+COMMANDS = (
+    "migrate",
+    "topology",
+    "publish",
+    "events",
+    "attention",
+    "books",
+    "verify",
+    "show",
+    "trace",
+    "doctor",
+)
+GROUPS = ("keys", "audit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +241,8 @@ def test_what_is_shown_fits_the_terminal(used: Terminal, columns: int, arguments
 def test_a_payments_story_for_programs_has_every_part_with_times_in_utc(used: Terminal) -> None:
     told = used.tells("show", "pay_1")
 
-    assert list(told) == ["payment", "attempts", "captures", "refunds", "journals", "events", "audit"]
+    parts = ["payment", "attempts", "captures", "refunds", "journals", "events"]
+    assert list(told) == [*parts, "callbacks", "dead_letters", "audit", "moments"]
     assert told["payment"]["status"] == "captured"
     assert re.match(r"2026-11-22T12:00:\d\d\.\d{6}\+00:00$", told["payment"]["created_at"])
     assert [attempt["attempt_id"] for attempt in told["attempts"]] == ["pay_1.a1", "ref_1.r1"]
@@ -242,7 +254,9 @@ def test_a_payments_story_for_programs_has_every_part_with_times_in_utc(used: Te
 
 
 def test_a_payment_nobody_knows_is_not_found(used: Terminal) -> None:
-    assert used.refuses("show", "pay_99", status=1) == "no payment pay_99 here"
+    assert used.refuses("show", "pay_99", status=1) == (
+        "no payment pay_99 here; `payments trace pay_99` looks for any other id"
+    )
 
 
 # --- events ---

@@ -19,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consumers.counts import Counts
 from ledger.errors import LedgerDown
-from ledger.reports import story
 from ledger.schema import migrate
 from ledger.states import AttemptState
+from ledger.stories import story
 from ops.health import live
 from ops.looks import Look
 from ops.publish import CommandLine, publish

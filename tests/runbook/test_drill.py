@@ -21,9 +21,9 @@ from sqlalchemy.engine import make_url
 from typer.testing import CliRunner
 
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
-from ledger.reports import story
 from ledger.schema import migrate
 from ledger.states import AttemptState
+from ledger.stories import story
 from ops.cli import app
 from ops.key_files import new_key
 from ops.publish import CommandLine, publish

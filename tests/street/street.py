@@ -22,9 +22,9 @@ import httpx
 
 from gateways.exponents import ADYEN_UNITS, PAYPAL_UNITS, STRIPE_UNITS
 from ledger.reading import reading, rows
-from ledger.reports import Story
-from ledger.reports import story as story_of
 from ledger.schema import migrate
+from ledger.stories import Story
+from ledger.stories import story as story_of
 from ledger.verify import verify
 from ops.publish import CommandLine, publish
 from simulators.control_client import ControlClient
