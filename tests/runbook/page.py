@@ -36,12 +36,15 @@ class Section:
         """Every `payments …`, in blocks and in sentences."""
         return [line for line in self.commands if line.startswith("payments ")] + _INLINE.findall(self.text)
 
-    def typed(self, beginning: str, **variables: object) -> list[str]:
-        """The words of the one command that begins so, with `$VARIABLES` as an operator has set them."""
+    def line(self, beginning: str) -> str:
+        """The one command that begins so."""
         (line,) = {line for line in self.commands if line.startswith(beginning)}
-        return [
-            Template(word).substitute({k: str(v) for k, v in variables.items()}) for word in shlex.split(line)
-        ]
+        return line
+
+    def typed(self, beginning: str, **variables: object) -> list[str]:
+        """Its words, with `$VARIABLES` as an operator has set them."""
+        set_ = {name: str(value) for name, value in variables.items()}
+        return [Template(word).substitute(set_) for word in shlex.split(self.line(beginning))]
 
 
 SECTIONS = {

@@ -6,131 +6,27 @@ RabbitMQ and PostgreSQL are real, and really go away; what an operator types is 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import httpx
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
-from typer.testing import CliRunner
 
 from consumers.topology import PAYMENT_COMMANDS, REFUND_COMMANDS
 from ledger.schema import migrate
 from ledger.states import AttemptState
 from ledger.stories import story
-from ops.cli import app
 from ops.key_files import new_key
-from ops.publish import CommandLine, publish
 from simulators.running import running_stripe
 from tests.consumers.workshop import Neighbour
+from tests.runbook.deployment import TYPED, Deployment
 from tests.runbook.page import SECTIONS
 from tests.servers import OwnPostgres, OwnRabbitmq
 from tests.servers.leash import free_ports
 from tests.workers import QUICK, Worker, eventually, workers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Typed:
-    """What a command printed, and its exit status."""
-
-    status: int
-    output: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """A broker, a database and a key of its own, and an operator who types."""
-
-    broker: OwnRabbitmq
-    postgres: OwnPostgres
-    broker_url: str
-    database_url: str
-    directory: Path
-    port: int
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What is set where the worker runs, and the operator."""
-        return {
-            "PAYMENTS_BROKER_URL": self.broker_url,
-            "PAYMENTS_DATABASE_URL": self.database_url,
-            "PAYMENTS_DATA_DIR": str(self.directory),
-            "PAYMENTS_KEYS_DIR": str(self.directory / "keys"),
-            "PAYMENTS_METRICS__PORT": str(self.port),
-            "PAYMENTS_SANDBOX__ENABLED": "true",
-        }
-
-    def type(self, section: str, beginning: str, *more: str, **variables: object) -> Typed:
-        """Type the section's command that begins so."""
-        settings = self.settings | {
-            name: str(v) for name, v in variables.items() if name.startswith("PAYMENTS_")
-        }
-        program, *words = SECTIONS[section].typed(
-            beginning, WORKER=f"http://127.0.0.1:{self.port}", DATABASE="", **variables
-        )
-        match program:
-            case "payments":
-                return self.payments(*words, *more, **settings)
-            case "rabbitmqctl":
-                return Typed(status=0, output=self.broker.ctl(*words))
-            case "psql":
-                rows = self.postgres.psql(words[words.index("-c") + 1], url=self.database_url)
-                return Typed(status=0, output=str(rows))
-            case _:
-                ended = subprocess.run(
-                    [program, *words], capture_output=True, text=True, timeout=30, check=False
-                )
-                return Typed(status=ended.returncode, output=ended.stdout + ended.stderr)
-
-    def payments(self, *words: str, **settings: str) -> Typed:
-        """Type `payments …`."""
-        unset = {name: None for name in os.environ if name.startswith("PAYMENTS_")}
-        ended = CliRunner().invoke(app, words, env={**unset, **(settings or self.settings)})
-        return Typed(status=ended.exit_code, output=ended.output)
-
-    def doctor(self, section: str, **settings: str) -> dict[str, str]:
-        """The worst mark of every point, as the section's `payments doctor` has it."""
-        told: dict[str, str] = {}
-        listed = self.type(section, "payments doctor", "--json", **settings).output
-        for one in json.loads(listed[listed.index("{") :])["findings"]:
-            if told.get(one["point"]) != "wrong":
-                told[one["point"]] = one["mark"]
-        return told
-
-    def worker_starts(self, section: str) -> Any:
-        """`python run_worker.py worker`, as the section says, until the block ends."""
-        assert SECTIONS[section].typed("python run_worker.py") == ["python", "run_worker.py", "worker"]
-        return workers({**QUICK, **self.settings}, self.directory, count=1)
-
-    def attempt(self, payment_id: str) -> AttemptState | None:
-        """How the payment's first attempt stands."""
-        told = story(self.database_url, payment_id)
-        return told.attempts[0].state if told is not None and told.attempts else None
-
-    def pay(self, payment_id: str, token: str = "tok_approved") -> None:  # noqa: S107
-        """Ask for a payment."""
-        data = {
-            "payment_id": payment_id,
-            "order_id": f"order_{payment_id}",
-            "amount": {"minor": 1999, "currency": "EUR"},
-            "payment_method": {"token": token},
-        }
-        text = json.dumps(data).encode()
-        publish(
-            [self.broker_url],
-            [CommandLine(id=f"msg_{payment_id}", type="PaymentRequested", source="/shop", data=text)],
-        )
-
-    def is_announced(self, payment_id: str) -> bool:
-        """Whether the payment's event has been published."""
-        told = story(self.database_url, payment_id)
-        return told is not None and any(one.published_at is not None for one in told.events)
 
 
 @pytest.fixture
@@ -238,11 +134,13 @@ def test_events_that_an_alarm_holds_up_are_published_when_there_is_room(deployed
             lambda: story(deployed.database_url, "pay_2") is not None, within_s=30, what="it is decided"
         )
         blocked = deployed.doctor(section)
+        alarms = deployed.type(section, "rabbitmq-diagnostics alarms").output
         assert not deployed.is_announced("pay_2")
         deployed.type(section, "rabbitmqctl set_vm_memory_high_watermark")
         eventually(lambda: deployed.is_announced("pay_2"), within_s=30, what="its event is published")
         freed = deployed.doctor(section)
 
+    assert "memory" in alarms.lower()
     assert (blocked["publishing"], freed["publishing"]) == ("wrong", "well")
     assert freed["outbox"] == "well"
 
@@ -326,11 +224,12 @@ def test_workers_go_on_when_the_broker_is_back(deployed: Deployment) -> None:
         deployed.pay("pay_6")
         eventually(lambda: deployed.is_announced("pay_6"), within_s=60, what="the worker goes on")
         back = deployed.doctor("CallbacksNotTaken")
+        steady = deployed.doctor("BrokerKeepsLeaving")
         listed = deployed.type("BrokerKeepsLeaving", "rabbitmqctl list_connections")
 
     assert (away["broker"], away["database"]) == ("wrong", "well")
     assert (back["broker"], back["topology"], back["publishing"]) == ("well", "well", "well")
-    assert "running" in listed.output
+    assert (steady["broker"], "running" in listed.output) == ("well", True)
 
 
 def test_dead_letters_are_drained_looked_at_mended_and_given_up(deployed: Deployment) -> None:
@@ -389,3 +288,62 @@ def test_a_forgotten_transaction_is_found_and_ended(deployed: Deployment) -> Non
 
     assert not waiting.is_alive()
     holder.close()
+
+
+def test_a_worker_that_was_killed_is_started_again(deployed: Deployment) -> None:
+    section = "WorkerMissing"
+    with deployed.worker_starts(section) as (worker,):
+        is_consuming(worker)
+        worker.kill()
+        deployed.pay("pay_9")
+        assert deployed.type(section, "curl -s $WORKER/health/live").status != 0
+    with deployed.worker_starts(section) as (again,):
+        is_consuming(again)
+        eventually(lambda: deployed.is_announced("pay_9"), within_s=30, what="it is paid")
+
+        assert deployed.type(section, "curl -s $WORKER/health/live").status == 0
+        assert deployed.doctor(section)[PAYMENT_COMMANDS] == "well"
+
+
+def test_what_made_turns_fail_is_mended_and_its_dead_letters_are_sent_back(deployed: Deployment) -> None:
+    section, letters = "TurnsFail", "DeadLetters"
+    for statement in (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no room for %', NEW.payment_id USING ERRCODE = '22000'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON payments FOR EACH ROW"
+        " WHEN (NEW.payment_id LIKE 'pay_bad_%') EXECUTE FUNCTION refuse()",
+    ):
+        deployed.postgres.psql(statement, url=deployed.database_url)
+    with workers({**QUICK, **deployed.settings}, deployed.directory, count=1) as (worker,):
+        is_consuming(worker)
+        for payment_id in ("pay_bad_1", "pay_bad_2", "pay_good"):
+            deployed.pay(payment_id)
+        eventually(lambda: deployed.is_announced("pay_good"), within_s=30, what="its neighbour is paid")
+        eventually(
+            lambda: deployed.doctor(section)["dead letters"] == "wrong", within_s=60, what="they are given up"
+        )
+        shown = [
+            deployed.type(section, "payments show", PAYMENT=payment).status
+            for payment in ("pay_good", "pay_bad_1")
+        ]
+        deployed.postgres.psql("DROP TRIGGER refuse ON payments", url=deployed.database_url)
+        deployed.type(letters, "payments dead-letters drain")
+        [group] = json.loads(deployed.type(letters, "payments dead-letters groups", "--json").output)
+        sent = deployed.type(
+            letters, "payments dead-letters requeue", GROUP=group["group"], REASON="the trigger is gone"
+        )
+        for payment_id in ("pay_bad_1", "pay_bad_2"):
+            eventually(lambda of=payment_id: deployed.is_announced(of), within_s=30, what="they are paid")  # type: ignore[misc]
+
+    assert shown == [0, 1]
+    assert (group["count"], sent.status) == (2, 0), sent.output
+    assert deployed.doctor(section)["dead letters"] == "well"
+
+
+def test_every_command_of_the_page_was_typed(request: pytest.FixtureRequest) -> None:
+    here = {item.name for item in request.session.items if item.path == request.path}
+    if not all(name in here for name in globals() if name.startswith("test_")):
+        pytest.skip("only some of the drills were run")
+    written = {(title, line) for title, section in SECTIONS.items() for line in section.commands}
+
+    assert written - TYPED == set()

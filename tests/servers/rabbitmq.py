@@ -148,6 +148,10 @@ class OwnRabbitmq(Rabbitmq):
         )
         self._process = self._spawn()
 
+    def program(self, name: str) -> Path:
+        """One of the programs that belong to the server, such as `rabbitmq-diagnostics`."""
+        return self._programs / name
+
     @property
     def pid(self) -> int:
         """The process id of the Erlang machine; another one after `start`."""
