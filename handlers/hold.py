@@ -72,7 +72,11 @@ def still_held(known: Known, attempt: Attempt, policy: Policy, now: datetime) ->
             return call_off(known, attempt, policy, now)
         needs_a_person = replace(payment, attention=True, updated_at=now)
         given_up = replace(attempt, due_at=None, updated_at=now)
-        return Decision(result=payment.status, payment=needs_a_person, attempts=(given_up,))
+        why = {
+            "attempt": attempt.attempt_id,
+            "contradiction": "the hold could not be let go, and is still good",
+        }
+        return Decision(result=payment.status, payment=needs_a_person, attempts=(given_up,), detail=why)
     watched = replace(attempt, due_at=next_look(payment, attempt, policy, now), updated_at=now)
     return Decision(result=payment.status, attempts=(watched,))
 

@@ -67,9 +67,14 @@ def _canceled(known: Known, cancel: Attempt, original: Attempt, policy: Policy, 
 def _undone(known: Known, payment: Payment, cancel: Attempt, original: Attempt, now: datetime) -> Decision:
     """A hold is let go; a capture cannot be: where it was quicker, a person must look."""
     if not payment.capturable:
+        why: dict[str, str] = {}
         if original.state is AttemptState.SUCCEEDED and payment.captured_gross:
             payment = replace(payment, attention=True, updated_at=now)
-        return Decision(result=payment.status, payment=payment, attempts=(cancel,))
+            why = {
+                "attempt": cancel.attempt_id,
+                "contradiction": "it was called off, though the money was taken",
+            }
+        return Decision(result=payment.status, payment=payment, attempts=(cancel,), detail=why)
     ended = PaymentStatus.VOIDED if payment.cancel_requested else end_of_hold(original, now)
     payment, announcement, journal = let_go(payment, cancel, ended, now, goes_on=is_being_paid(known))
     return Decision(
@@ -99,6 +104,12 @@ def _still_there(
     after = failed.payment
     assert after is not None
     failed = replace(failed, captures=woken_captures(known, after, now))
+    if not asked_for:
+        why = {
+            "attempt": cancel.attempt_id,
+            "contradiction": "the gateway did not let a hold go whose time was over",
+        }
+        failed = replace(failed, detail={**failed.detail, **why})
     if not policy.gateways[original.gateway].can_be_asked:
         # Its own timer was stopped when it was to be let go: what a command could not end may lapse.
         due_at = next_look(after, original, policy, now) if asked_for else None

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import psycopg
-from sqlalchemy import Table
+from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
 
 from ledger.arrays import array
@@ -107,6 +107,12 @@ class SqliteBulk:
         sql = f"UPDATE {table.name} SET {changes} WHERE {match}"
         turned = ((*row[len(key) :], *row[: len(key)]) for row in rows)
         self._connection.executemany(sql, _as_text(table, [*columns, *key], turned))
+
+
+def bulk_on(connection: Connection) -> Bulk:
+    """The statements of a connection's transaction."""
+    driver: Any = connection.connection.driver_connection
+    return SqliteBulk(driver) if connection.dialect.name == "sqlite" else PostgresBulk(driver)
 
 
 @cache

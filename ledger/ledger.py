@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ledger import audit, keys, tables
-from ledger.bulk import Bulk, Fetch, PostgresBulk, Row, SqliteBulk
+from ledger.bulk import Bulk, Fetch, Row, bulk_on
+from ledger.cases import CaseRows
 from ledger.encrypted_rows import (
     BROUGHT,
     COMMAND,
@@ -268,7 +269,7 @@ class Ledger:
     def _transaction(self, *, writes: bool = False) -> Iterator[Bulk]:
         try:
             with told_apart(), self._engine.connect() as connection, _dropped_if_lost(connection):
-                bulk = _bulk(connection)
+                bulk = bulk_on(connection)
                 if self._is_sqlite:
                     bulk.query("BEGIN IMMEDIATE" if writes else "BEGIN")
                 yield bulk
@@ -287,11 +288,6 @@ def _dropped_if_lost(connection: Connection) -> Iterator[None]:
     except LedgerDown:
         connection.invalidate()
         raise
-
-
-def _bulk(connection: Connection) -> Bulk:
-    driver: Any = connection.connection.driver_connection
-    return SqliteBulk(driver) if connection.dialect.name == "sqlite" else PostgresBulk(driver)
 
 
 class Turn:
@@ -398,6 +394,11 @@ class Turn:
     def letters(self) -> Letters:
         """The dead letters, to be changed in this transaction."""
         return Letters(self._bulk, self._encrypter)
+
+    @property
+    def cases(self) -> CaseRows:
+        """What people have added to what waits for them, to be changed in this transaction."""
+        return CaseRows(self._bulk)
 
     def key_register(self) -> dict[str, keys.State]:
         """Every key that was ever in use, and its state."""

@@ -1,4 +1,4 @@
-"""What people ask of the books: the trial balance, what was announced, what waits for a person."""
+"""What people ask of the books: the trial balance, and what was announced."""
 
 from __future__ import annotations
 
@@ -132,42 +132,3 @@ def announced(row: Any) -> AnnouncedEvent:
         created_at=row.created_at,
     )
     return AnnouncedEvent(event=event, published_at=row.published_at)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeedsPerson:
-    """Something that waits for a person: a payment marked so, or a callback that fits nothing."""
-
-    what: str
-    """`payment` or `callback`."""
-    name: str
-    gateway: str
-    since: datetime
-    detail: str
-
-
-def needs_a_person(url: str) -> list[NeedsPerson]:
-    """List what waits for a person, the longest first.
-
-    Raises:
-        LedgerError: the database is out of reach or not migrated.
-    """
-    with reading(url) as books:
-        found = rows(
-            books,
-            "SELECT 'payment' AS what, payment_id AS name, gateway, updated_at AS since, status AS detail"
-            " FROM payments WHERE attention"
-            " UNION ALL SELECT 'callback', notice_id, gateway, received_at, event"
-            " FROM callbacks WHERE state = 'unmatched' ORDER BY 4, 2",
-        )
-        return [
-            NeedsPerson(
-                what=row.what, name=row.name, gateway=row.gateway, since=_aware(row.since), detail=row.detail
-            )
-            for row in found
-        ]
-
-
-def _aware(value: Any) -> datetime:
-    # SQLite has times as text.
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value)

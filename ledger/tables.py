@@ -82,9 +82,9 @@ def iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-_ID = Text().with_variant(Text(collation="C"), "postgresql")
+ID = Text().with_variant(Text(collation="C"), "postgresql")
 """Ids sort by their bytes: quicker than by a language's rules, and the same on every machine."""
-_TYPES: dict[type, Any] = {str: _ID, int: BigInteger, bool: Boolean, datetime: UtcTime}
+_TYPES: dict[type, Any] = {str: ID, int: BigInteger, bool: Boolean, datetime: UtcTime}
 
 
 def _columns(state: type, *, primary_key: str) -> list[Column[Any]]:
@@ -137,6 +137,13 @@ payments = Table(
         unique=True,
         postgresql_where=text(LIVE),
         sqlite_where=text(LIVE),
+    ),
+    # What waits for a person is found by its mark, however many payments there are.
+    Index(
+        "ix_payments_attention",
+        "payment_id",
+        postgresql_where=text("attention"),
+        sqlite_where=text("attention"),
     ),
 )
 
@@ -195,10 +202,10 @@ refunds = Table(
 inbox = Table(
     "inbox",
     metadata,
-    Column("source", _ID, nullable=False),
-    Column("message_id", _ID, nullable=False),
-    Column("body_hash", _ID, nullable=False),
-    Column("subject", _ID, nullable=False),
+    Column("source", ID, nullable=False),
+    Column("message_id", ID, nullable=False),
+    Column("body_hash", ID, nullable=False),
+    Column("subject", ID, nullable=False),
     Column("received_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("message_id", "source"),
 )
@@ -206,12 +213,12 @@ inbox = Table(
 callbacks = Table(
     "callbacks",
     metadata,
-    Column("gateway", _ID, nullable=False),
-    Column("notice_id", _ID, nullable=False),
-    Column("event", _ID, nullable=False),
-    Column("payment_id", _ID, index=True),
-    Column("attempt_id", _ID),
-    Column("state", _ID, nullable=False),
+    Column("gateway", ID, nullable=False),
+    Column("notice_id", ID, nullable=False),
+    Column("event", ID, nullable=False),
+    Column("payment_id", ID, index=True),
+    Column("attempt_id", ID),
+    Column("state", ID, nullable=False),
     Column("notice", Text, nullable=False),
     Column("received_at", UtcTime, nullable=False),
     Column("due_at", UtcTime),
@@ -224,6 +231,12 @@ callbacks = Table(
         postgresql_where=text("due_at IS NOT NULL"),
         sqlite_where=text("due_at IS NOT NULL"),
     ),
+    Index(
+        "ix_callbacks_unmatched",
+        "received_at",
+        postgresql_where=text("state = 'unmatched'"),
+        sqlite_where=text("state = 'unmatched'"),
+    ),
 )
 
 outbox = Table(
@@ -231,12 +244,12 @@ outbox = Table(
     metadata,
     # Only for the order of what was left behind; an event's name is its stream and sequence.
     Column("position", BigInteger().with_variant(Integer, "sqlite"), Identity(always=True), primary_key=True),
-    Column("stream", _ID, nullable=False),
+    Column("stream", ID, nullable=False),
     Column("sequence", BigInteger, nullable=False),
-    Column("subject", _ID, nullable=False),
-    Column("type", _ID, nullable=False),
-    Column("exchange", _ID, nullable=False),
-    Column("routing_key", _ID, nullable=False),
+    Column("subject", ID, nullable=False),
+    Column("type", ID, nullable=False),
+    Column("exchange", ID, nullable=False),
+    Column("routing_key", ID, nullable=False),
     Column("headers", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_at", UtcTime, nullable=False),
@@ -253,13 +266,13 @@ outbox = Table(
 journals = Table(
     "journals",
     metadata,
-    Column("journal_id", _ID, primary_key=True),
-    Column("journal_type", _ID, nullable=False),
-    Column("source_id", _ID, nullable=False),
-    Column("payment_id", _ID, nullable=False, index=True),
-    Column("refund_id", _ID),
-    Column("gateway", _ID, nullable=False),
-    Column("currency", _ID, nullable=False),
+    Column("journal_id", ID, primary_key=True),
+    Column("journal_type", ID, nullable=False),
+    Column("source_id", ID, nullable=False),
+    Column("payment_id", ID, nullable=False, index=True),
+    Column("refund_id", ID),
+    Column("gateway", ID, nullable=False),
+    Column("currency", ID, nullable=False),
     Column("effective_at", UtcTime, nullable=False),
     CheckConstraint("journal_id = source_id || '/' || journal_type", name="id_is_type_and_source"),
 )
@@ -270,19 +283,19 @@ entries = Table(
     # Entries are written before the journal's row, which encrypts them: hence checked at the commit.
     Column(
         "journal_id",
-        _ID,
+        ID,
         ForeignKey("journals.journal_id", deferrable=True, initially="DEFERRED"),
         nullable=False,
     ),
     Column("line_no", Integer, nullable=False),
     Column("account", Integer, nullable=False),
-    Column("layer", _ID, nullable=False),
-    Column("side", _ID, nullable=False),
+    Column("layer", ID, nullable=False),
+    Column("side", ID, nullable=False),
     Column("amount", BigInteger, nullable=False),
-    Column("gateway", _ID, nullable=False),
-    Column("currency", _ID, nullable=False),
-    Column("payment_id", _ID, nullable=False),
-    Column("refund_id", _ID),
+    Column("gateway", ID, nullable=False),
+    Column("currency", ID, nullable=False),
+    Column("payment_id", ID, nullable=False),
+    Column("refund_id", ID),
     PrimaryKeyConstraint("journal_id", "line_no"),
     CheckConstraint("amount > 0", name="amount_positive"),
     CheckConstraint("layer IN ('posted', 'memo')", name="layer_known"),
@@ -294,12 +307,12 @@ audit = Table(
     metadata,
     Column("shard", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Column("actor", _ID, nullable=False),
-    Column("action", _ID, nullable=False),
-    Column("payment_id", _ID, index=True),
-    Column("subject", _ID, nullable=False),
-    Column("cause", _ID, nullable=False),
-    Column("result", _ID, nullable=False),
+    Column("actor", ID, nullable=False),
+    Column("action", ID, nullable=False),
+    Column("payment_id", ID, index=True),
+    Column("subject", ID, nullable=False),
+    Column("cause", ID, nullable=False),
+    Column("result", ID, nullable=False),
     Column("details", Text, nullable=False),
     Column("happened_at", UtcTime, nullable=False),
     Column("hash", LargeBinary, nullable=False),
@@ -317,8 +330,8 @@ audit_heads = Table(
 encryption_keys = Table(
     "encryption_keys",
     metadata,
-    Column("key_id", _ID, primary_key=True),
-    Column("state", _ID, nullable=False),
+    Column("key_id", ID, primary_key=True),
+    Column("state", ID, nullable=False),
     Column("since", UtcTime, nullable=False),
     CheckConstraint("state IN ('current', 'earlier', 'retired')", name="state_known"),
     Index(
@@ -333,19 +346,19 @@ encryption_keys = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("letter_id", _ID, primary_key=True),
-    Column("queue", _ID, nullable=False),
-    Column("exchange", _ID, nullable=False),
-    Column("routing_key", _ID, nullable=False),
-    Column("message_id", _ID, nullable=False),
-    Column("type", _ID, nullable=False),
-    Column("source", _ID, nullable=False),
-    Column("payment_id", _ID, index=True),
-    Column("order_id", _ID),
-    Column("reason", _ID, nullable=False),
+    Column("letter_id", ID, primary_key=True),
+    Column("queue", ID, nullable=False),
+    Column("exchange", ID, nullable=False),
+    Column("routing_key", ID, nullable=False),
+    Column("message_id", ID, nullable=False),
+    Column("type", ID, nullable=False),
+    Column("source", ID, nullable=False),
+    Column("payment_id", ID, index=True),
+    Column("order_id", ID),
+    Column("reason", ID, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("field", _ID, nullable=False),
-    Column("fingerprint", _ID, nullable=False),
+    Column("field", ID, nullable=False),
+    Column("fingerprint", ID, nullable=False),
     Column("properties", Text, nullable=False),
     Column("headers", Text, nullable=False),
     Column("content", Text, nullable=False),
@@ -353,14 +366,14 @@ dead_letters = Table(
     Column("first_dead_at", UtcTime, nullable=False),
     Column("dead_at", UtcTime, nullable=False),
     Column("deaths", Integer, nullable=False),
-    Column("state", _ID, nullable=False, index=True),
+    Column("state", ID, nullable=False, index=True),
     Column("state_at", UtcTime, nullable=False),
-    Column("actor", _ID, nullable=False),
+    Column("actor", ID, nullable=False),
     Column("note", Text, nullable=False),
     Column("snoozed_until", UtcTime),
     Column("requeues", Integer, nullable=False),
-    Column("outcome", _ID, nullable=False),
-    Column("replaced_by", _ID),
+    Column("outcome", ID, nullable=False),
+    Column("replaced_by", ID),
     Column("proposal", Text),
     CheckConstraint(
         "state IN ('new', 'requeued', 'edited', 'parked', 'discarded', 'resolved')", name="state_known"
@@ -370,7 +383,7 @@ dead_letters = Table(
 leases = Table(
     "leases",
     metadata,
-    Column("name", _ID, primary_key=True),
-    Column("holder", _ID, nullable=False),
+    Column("name", ID, primary_key=True),
+    Column("holder", ID, nullable=False),
     Column("until", UtcTime, nullable=False),
 )

@@ -247,8 +247,9 @@ _STATES = [
             OR (p.status IN ('voided', 'canceled', 'expired', 'declined', 'failed', 'rejected')
                 AND ((p.authorized > p.captured_gross + p.released AND NOT EXISTS (SELECT 1 FROM attempts v
                       WHERE v.payment_id = p.payment_id AND v.operation = 'void' AND {_OPEN}))
-                     -- A success too many is given back, and a person was told.
-                     OR (p.captured_gross > 0 AND NOT p.attention)
+                     -- A success too many is given back, and a person was told; or one has resolved the case of it.
+                     OR (p.captured_gross > 0 AND NOT p.attention AND NOT EXISTS (SELECT 1 FROM audit l
+                         WHERE l.payment_id = p.payment_id AND l.action = 'CaseResolved'))
                      OR p.captured_gross - p.capture_reversed
                         > p.refunded + p.refund_pending + p.refunded_external))
         """,
@@ -312,4 +313,16 @@ _STATES = [
     ),
 ]
 
-CHECKS = [*_JOURNALS, *_ORPHANS, *_AMOUNTS, *_STATES]
+_CASES = [
+    Check(
+        what="cases were resolved by somebody",
+        sql="""
+            SELECT c.case_id FROM cases c LEFT JOIN audit a ON a.subject = c.case_id AND a.action = 'CaseResolved'
+                AND a.happened_at = c.changed_at AND a.actor = 'operator:' || c.changed_by
+            WHERE c.state = 'resolved' AND a.subject IS NULL
+        """,
+        sentence="case {case_id}: it is resolved, and the audit log does not say by whom",
+    ),
+]
+
+CHECKS = [*_JOURNALS, *_ORPHANS, *_AMOUNTS, *_STATES, *_CASES]

@@ -10,6 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
 
+from ledger.bulk import bulk_on
+from ledger.case_facts import CaseKind
+from ledger.cases import count_open
 from ledger.engine import open_engine
 from ledger.errors import LedgerDown, told_apart
 from ledger.tables import UtcTime
@@ -48,6 +51,8 @@ class Figures:
     """Outcomes that nobody knows yet, by gateway."""
     overdue: dict[str, Waiting]
     """Timers whose time has come and that nobody has taken up, by the table they stand in."""
+    cases: dict[CaseKind, int]
+    """Open cases that wait for a person, by kind; every kind is there."""
 
 
 class Watch:
@@ -78,10 +83,12 @@ class Watch:
                 kind: books.execute(query, {"at": now - OVERDUE_AFTER}).one()
                 for kind, query in _OVERDUE.items()
             }
+            cases = count_open(bulk_on(books), now)
         return Figures(
             outbox_lag_s=_age(oldest, now),
             unknown={gateway: _waiting(count, first, now) for gateway, count, first in unknown},
             overdue={kind: _waiting(count, first, now) for kind, (count, first) in overdue.items()},
+            cases=cases,
         )
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ Exit status: 0 done and well, 1 something is wrong with the payments or books, 2
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Annotated
 import typer
 
 from consumers.bus import KombuBus
-from ledger.reports import needs_a_person
 from ledger.schema import migrate as migrate_ledger
 from ledger.verify import verify as verify_ledger
 from ops.anchor_file import anchors_in
 from ops.audit_cli import app as audit_app
 from ops.books import balances_as_json, books_table
+from ops.cases.cli import app as cases_app
 from ops.cli_parts import (
     AsJson,
     console,
@@ -52,6 +51,7 @@ app = typer.Typer(
 app.add_typer(keys_app, name="keys")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(audit_app, name="audit")
+app.add_typer(cases_app, name="cases")
 
 
 @app.command()
@@ -128,30 +128,6 @@ def events(
                 print(event_as_json(event) if as_json else render_event(event), flush=True)
         except KeyboardInterrupt:
             pass
-
-
-@app.command()
-def attention(as_json: AsJson = False) -> None:
-    """List what waits for a person.
-
-    Payments marked so, and callbacks that fit nothing. The exit status is 1 if there are any.
-    """
-    with explained():
-        waiting = needs_a_person(read_settings().ledger_url)
-    listed = [dataclasses.asdict(one) | {"since": one.since.isoformat()} for one in waiting]
-    show_result(
-        {"waiting": listed},
-        as_json,
-        lambda: (
-            "\n".join(
-                f"{one.since:%Y-%m-%d %H:%M}  {one.what} {one.name}  {one.gateway}  {one.detail}"
-                for one in waiting
-            )
-            or "nothing waits for a person"
-        ),
-    )
-    if waiting:
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -154,6 +154,10 @@ class WorkerCollector(Collector):
             oldest.add_metric([gateway], waiting.oldest_s if waiting else 0)
         yield unknown
         yield oldest
+        cases = GaugeMetricFamily("payments_cases_open", "Cases that wait for a person.", labels=["kind"])
+        for what, count in figures.cases.items():
+            cases.add_metric([what.value], count)
+        yield cases
         overdue = GaugeMetricFamily(
             "payments_timers_overdue", "Timers nobody has taken up in time.", labels=["of"]
         )

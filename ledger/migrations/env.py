@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import text
 
-from ledger.tables import metadata
+from ledger.case_tables import cases
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":
@@ -11,6 +11,6 @@ if connection.dialect.name == "postgresql":
     connection.execute(text("SET lock_timeout = '5s'"))
     connection.execute(text("SET statement_timeout = '15min'"))
     connection.commit()
-context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+context.configure(connection=connection, target_metadata=cases.metadata, transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

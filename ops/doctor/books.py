@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from ledger.reports import needs_a_person
+from ledger.cases import open_cases
 from ledger.watch import Watch
 from ops.doctor.finding import Finding, unsure, well, wrong
 
@@ -70,7 +70,7 @@ def what_waits(books: Books) -> Iterator[Finding]:
 
 def what_waits_for_a_person(books: Books) -> Iterator[Finding]:
     """Payments and callbacks that only a person can settle."""
-    if waiting := needs_a_person(books.url):
+    if waiting := open_cases(books.url, datetime.now(UTC)):
         yield wrong("a person's work", f"{len(waiting)} wait", "see NeedsAPerson in docs/runbook.md")
     else:
         yield well("a person's work", "none waits")

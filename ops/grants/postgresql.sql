@@ -40,10 +40,11 @@ GRANT UPDATE ON
     payments, attempts, captures, refunds, callbacks, outbox, audit_heads, dead_letters, leases
     TO payments_worker;
 
--- Operators take in dead letters and send them back (a row of the outbox, which a worker publishes). They cannot touch a
--- payment but by a command.
-GRANT INSERT ON dead_letters, outbox, audit, audit_heads TO payments_operator;
-GRANT UPDATE ON dead_letters, audit_heads TO payments_operator;
+-- Operators take in dead letters and send them back (a row of the outbox, which a worker publishes). They work on
+-- cases, and take the mark off a payment with the case. Else they cannot touch a payment but by a command.
+GRANT INSERT ON dead_letters, outbox, cases, case_steps, audit, audit_heads TO payments_operator;
+GRANT UPDATE ON dead_letters, cases, audit_heads TO payments_operator;
+GRANT UPDATE (attention) ON payments TO payments_operator;
 
 -- Custodians change keys (`payments keys`): what is encrypted is encrypted anew, the rest of the row is out of reach.
 GRANT INSERT ON encryption_keys, audit, audit_heads TO payments_custodian;

@@ -182,10 +182,13 @@ def test_the_auditor_reads_everything_and_writes_nothing(granted: Granted) -> No
                 connection.execute(f"SELECT * FROM {table} FOR UPDATE".encode())
 
 
-def test_an_operator_touches_no_payment(granted: Granted) -> None:
+def test_an_operator_touches_of_a_payment_nothing_but_its_mark(granted: Granted) -> None:
     with psycopg.connect(_libpq(granted("operator")), autocommit=True) as connection:
+        connection.execute(b"UPDATE payments SET attention = attention")
+        for change in ("UPDATE payments SET status = status", "INSERT INTO payments DEFAULT VALUES"):
+            with pytest.raises(InsufficientPrivilege):
+                connection.execute(change.encode())
         for table in (
-            "payments",
             "attempts",
             "captures",
             "refunds",

@@ -31,14 +31,13 @@ COMMANDS = (
     "topology",
     "publish",
     "events",
-    "attention",
     "books",
     "verify",
     "show",
     "trace",
     "doctor",
 )
-GROUPS = ("keys", "audit")
+GROUPS = ("keys", "audit", "cases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,15 +336,13 @@ def test_what_waits_for_a_person_is_listed_and_makes_the_status_one(empty: Termi
             neighbour.pay(1)
             neighbour.pay(2)
             worker.until_quiet()
-        assert terminal.says("attention") == "nothing waits for a person\n"
+        assert terminal.says("cases") == "nothing waits for a person\nno dead letters wait\n"
         worker.rows("UPDATE payments SET attention = 1 WHERE payment_id = 'pay_1'")
 
-        listed = terminal.run("attention", "--json")
+        listed = terminal.run("cases", "--json")
 
     assert listed.returncode == 1
-    assert [(one["what"], one["name"]) for one in json.loads(listed.stdout)["waiting"]] == [
-        ("payment", "pay_1")
-    ]
+    assert [one["case"] for one in json.loads(listed.stdout)["cases"]] == ["marked:pay_1"]
 
 
 def test_books_that_were_tampered_with_do_not_verify(empty: Terminal) -> None:

@@ -105,7 +105,7 @@ def test_an_outcome_nobody_asked_about_in_time_is_known_once_a_worker_gets_to_it
     assert (late["timers"], late["unknown outcomes"]) == ("wrong", "wrong")
     assert (shown.status, "unknown" in shown.output) == (0, True)
     assert (known["timers"], known["unknown outcomes"]) == ("well", "well")
-    assert deployed.type("OutcomeUnknownForLong", "payments attention").status == 0
+    assert deployed.type("OutcomeUnknownForLong", "payments cases list").status == 0
 
 
 def test_a_queue_that_was_lost_is_declared_anew(deployed: Deployment) -> None:

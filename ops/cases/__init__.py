@@ -1,0 +1,1 @@
+"""Cases: what waits for a person, who has it, and how it was resolved."""

@@ -1,0 +1,1 @@
+"""What waits for a person, found by real handlers in real books."""
