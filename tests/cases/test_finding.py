@@ -1,0 +1,121 @@
+"""A case is what the books say: found once, gone when it is no longer so, and never missed."""
+
+from __future__ import annotations
+
+import re
+
+from ledger.case_facts import CaseKind
+from tests.builders import approved, eur, unknown
+from tests.cases.house import House
+from tests.runbook.page import SECTIONS
+
+
+def test_each_kind_is_found_once_and_says_what_it_is_and_what_to_do(house: House) -> None:
+    made = house.everything()
+
+    told = house.tells(status=1)
+
+    found = [case["case"] for case in told["cases"]]
+    assert sorted(found) == sorted(made)
+    assert {case["kind"] for case in told["cases"]} == {kind.value for kind in CaseKind}
+    anchors = {f"docs/runbook.md#{section.anchor}" for section in SECTIONS.values()}
+    assert {case["runbook"] for case in told["cases"]} <= anchors
+    assert [case["since"] for case in told["cases"]] == sorted(case["since"] for case in told["cases"])
+    assert all(case["amount"] == {"minor": 1999, "currency": "EUR"} for case in told["cases"])
+    shown = house.says("list", status=1)
+    assert all(re.sub(r"\s", "", name) in re.sub(r"\s", "", shown) for name in made)
+    assert shown.endswith("no dead letters wait\n")
+
+
+def test_resolving_all_of_them_leaves_nothing_and_no_mark(house: House) -> None:
+    for name in house.everything():
+        house.says("resolve", name, "--reason", "seen to", "--yes")
+
+    assert house.listed(status=0) == []
+    assert house.rows("SELECT count(*) FROM payments WHERE attention") == [(0,)]
+    assert len(house.listed("--all", status=0)) == len(CaseKind)
+
+
+def test_what_is_young_or_still_held_is_not_a_persons_yet(house: House) -> None:
+    house.catch_up()
+    house.answer(house.pay(1), unknown())
+    house.callback("evt_early", given_up=False)
+
+    assert house.listed(status=0) == []
+    everything = house.tells("list", "--all")["cases"]
+    assert {case["case"]: case["by_itself"] for case in everything} == {
+        "unknown:pay_1.a1": True,
+        "callback:stripe/evt_early": True,
+    }
+
+
+def test_an_outcome_that_is_unknown_for_an_hour_is_a_persons(house: House) -> None:
+    house.answer(house.pay(1), unknown())
+
+    assert house.listed() == ["unknown:pay_1.a1"]
+    assert not house.is_marked(1)
+
+
+def test_what_the_gateway_settles_disappears_by_itself(house: House) -> None:
+    touched, untouched = house.unknown(1), house.unknown(2)
+    house.says("take", touched)
+    for number in (1, 2):
+        house.look_up(f"pay_{number}.a1", approved(reference=f"pi_{number}"))
+
+    assert house.listed(status=0) == []
+    for name in (touched, untouched):
+        assert house.tells("show", name)["state"] == "settled by itself"
+        assert "has settled by itself" in house.says("resolve", name, "--reason", "-", "--yes", status=1)
+    assert house.tells("show", touched)["steps"][0]["action"] == "CaseTaken"
+
+
+def test_an_amount_that_the_gateway_corrects_still_waits_for_a_person(house: House) -> None:
+    name = house.mismatch(1)
+    house.look_up("pay_1.a1", approved())
+
+    assert house.listed() == [name]
+
+
+def test_what_was_resolved_and_comes_about_again_is_a_case_anew_and_nobodys(house: House) -> None:
+    name = house.mismatch(1)
+    house.says("take", name)
+    house.says("resolve", name, "--reason", "told the gateway", "--yes")
+    assert house.listed(status=0) == []
+    house.catch_up()
+    house.look_up("pay_1.a1", approved(eur(7)))
+
+    (case,) = house.tells("list", status=1)["cases"]
+
+    assert (case["case"], case["owner"], case["detail"]) == (
+        name,
+        None,
+        "the gateway says 0.07 EUR, asked was 19.99 EUR",
+    )
+    assert house.is_marked(1)
+    house.says("resolve", name, "--reason", "again", "--yes", actor="ben", status=0)
+
+
+def test_an_outcome_resolved_while_it_was_asked_about_comes_back_when_nobody_could_tell(house: House) -> None:
+    house.answer(house.pay(1), unknown())
+    house.says("resolve", "unknown:pay_1.a1", "--reason", "they look into it", "--yes")
+    resolved = house.listed(status=0)
+    house.catch_up()
+    for _ in house.desk.policy.inquiry_delays:
+        house.look_up("pay_1.a1", unknown())
+
+    assert resolved == []
+    assert house.listed() == ["unknown:pay_1.a1"]
+    assert house.is_marked(1)
+
+
+def test_filters_say_which(house: House) -> None:
+    mismatch, unheard, late = house.mismatch(1), house.unheard(2), house.late(3)
+    house.says("take", late, "--for", "ben")
+
+    assert house.listed("--kind", "mismatch") == [mismatch]
+    assert house.listed("--owner", "ben") == [late]
+    assert set(house.listed("--owner", "nobody")) == {mismatch, unheard}
+    assert house.listed("--payment", "pay_1") == [mismatch]
+    assert house.listed("--gateway", "adyen") == [unheard]
+    assert house.listed("--older-than", "400d", status=0) == []
+    assert "soon" in house.says("list", "--older-than", "soon", status=2)
