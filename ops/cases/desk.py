@@ -53,7 +53,8 @@ class Desk:
         second_person_above: int | None = None,
     ) -> None:
         self._ledger = ledger
-        self._operator = operator
+        self.operator = operator
+        """Who works here."""
         self._clock = clock
         self._second_person_above = second_person_above
 
@@ -86,10 +87,10 @@ class Desk:
 
         def taken(case: Case, row: CaseRow, _rows: CaseRows, _now: datetime) -> _Step:
             _must_be_open(case)
-            if case.owner not in (None, owner, taken_from):
-                raise Refused(f"{case.owner} has it: to take it over, say --from {case.owner}")
             if taken_from is not None and case.owner != taken_from:
                 raise Refused(f"{taken_from} does not have it: {_whose(case)}")
+            if case.owner not in (None, owner, taken_from):
+                raise Refused(f"{case.owner} has it: to take it over, say --from {case.owner}")
             note = f"for {owner}" if taken_from is None else f"for {owner}, from {taken_from}"
             return _Step(action="CaseTaken", row=replace(row, owner=owner), note=note)
 
@@ -131,15 +132,15 @@ class Desk:
         def resolved(case: Case, row: CaseRow, rows: CaseRows, now: datetime) -> _Step:
             _must_be_open(case)
             proposal = case.proposal
-            if proposal is not None and proposal.by == self._operator:
+            if proposal is not None and proposal.by == self.operator:
                 raise Refused(f"{proposal.by} has proposed it: another person must resolve it, too")
             if proposal is None:
                 self._must_not_be_anothers(case)
                 if self._is_too_much(case):
-                    proposed = Proposal(by=self._operator, reason=redacted(reason), at=now)
+                    proposed = Proposal(by=self.operator, reason=redacted(reason), at=now)
                     return _Step(
                         action="CaseResolutionProposed",
-                        row=replace(row, proposal=proposed, owner=self._operator),
+                        row=replace(row, proposal=proposed, owner=self.operator),
                         note=redacted(reason),
                     )
             done = replace(row, is_resolved=True, proposal=None, reason=redacted(reason))
@@ -171,7 +172,7 @@ class Desk:
             rows = turn.cases
             before = _there(rows, case_id, now)
             payment_id = _payment_of(before)
-            rows.lock(case_id, payment_id, by=self._operator, now=now)
+            rows.lock(case_id, payment_id, by=self.operator, now=now)
             was_marked = rows.lock_payment(payment_id) if payment_id is not None else False
             case = _there(rows, case_id, now)
             assert case.row is not None
@@ -179,9 +180,9 @@ class Desk:
             turn.load(Wanted())
             row = step.row
             if step.action != "CaseNoted":
-                row = replace(row, changed_by=self._operator, changed_at=now)
+                row = replace(row, changed_by=self.operator, changed_at=now)
                 rows.keep(row)
-            rows.add_step(case_id, CaseStep(at=now, actor=self._operator, action=step.action, note=step.note))
+            rows.add_step(case_id, CaseStep(at=now, actor=self.operator, action=step.action, note=step.note))
             if payment_id is not None and step.marks is not None and step.marks != was_marked:
                 rows.mark(payment_id, attention=step.marks)
             turn.write(Changes(audit=[self._line(row, step, was_marked, now)]))
@@ -192,7 +193,7 @@ class Desk:
         if row.payment_id is not None:
             told["attention"] = was_marked if step.marks is None else step.marks
         return AuditLine(
-            actor=f"operator:{self._operator}",
+            actor=f"operator:{self.operator}",
             action=step.action,
             payment_id=PaymentId(row.payment_id) if row.payment_id is not None else None,
             subject=row.case_id,
@@ -203,7 +204,7 @@ class Desk:
         )
 
     def _must_not_be_anothers(self, case: Case) -> None:
-        if case.owner not in (None, self._operator):
+        if case.owner not in (None, self.operator):
             raise Refused(
                 f"{case.owner} has it: take it over with `payments cases take {case.case_id} --from {case.owner}`"
             )

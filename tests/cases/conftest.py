@@ -12,12 +12,27 @@ from ledger.verify import verify
 from tests.cases.house import House
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    """One with empty books; whatever the test did, they must prove clean."""
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    if request.param == "postgres":
-        url = request.getfixturevalue("database")
+@pytest.fixture(params=["sqlite", "postgres_house"])
+def house(request: pytest.FixtureRequest) -> House:
+    """One on either database."""
+    found: House = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[House]:
+    """One whose books are a file."""
+    yield from _house(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+@pytest.fixture
+def postgres_house(database: str) -> Iterator[House]:
+    """One whose books are on PostgreSQL."""
+    yield from _house(database)
+
+
+def _house(url: str) -> Iterator[House]:
+    """Empty books; whatever the test did, they must prove clean."""
     migrate(url)
     house = House(url)
     yield house

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 from typer.testing import CliRunner
@@ -15,9 +16,15 @@ from consumers.turn import Result, Told
 from gateways.notice import Notice
 from gateways.protocol import LookupRequest
 from handlers.decision import Call, TimerDue
+from ledger.ledger import Ledger
+from ledger.letters import Letter
 from ledger.reading import reading, rows
+from ledger.records import Wanted
 from ledger.states import Attempt
+from messages.money import Money
 from messages.operation import Operation
+from ops.cases.desk import Desk as CaseDesk
+from ops.cases.desk import Done, Refused
 from ops.cli import app
 from tests import keys
 from tests.builders import (
@@ -35,7 +42,6 @@ from tests.builders import (
     unknown,
 )
 from tests.consumers.test_turn import Desk
-from tests.workers import ROOT
 
 LONG_AGO = timedelta(days=3)
 
@@ -43,23 +49,32 @@ LONG_AGO = timedelta(days=3)
 class House:
     """A worker that is told what happens, and operators who type `payments cases`."""
 
+    came_back = declined()
+    """What a gateway says of money that was taken back."""
+
     def __init__(self, url: str) -> None:
         self.url = url
         self.desk = Desk(url)
         # Operators live by the clock on the wall: what waits for them is past.
         self.desk.now = datetime.now(UTC) - LONG_AGO
         self.desk.policy = a_policy(
-            gateways={"stripe": capabilities(), "adyen": capabilities(can_be_asked=False)}, refund_resends=0
+            gateways={
+                "stripe": capabilities(),
+                "paypal": capabilities(),
+                "adyen": capabilities(can_be_asked=False),
+            },
+            refund_resends=0,
         )
 
     # --- what happens ---
 
-    def pay(self, number: int, *, order: int | None = None, gateway: str = "stripe") -> Call:
+    def pay(self, number: int, *, order: int | None = None, gateway: str = "stripe", **fields: Any) -> Call:
         """A payment is asked for; the call it leads to."""
         command = a_payment_requested(
             payment_id=f"pay_{number}",
             order_id=f"order_{order or number}",
             payment_method={"token": "tok_1", "gateway": gateway},
+            **fields,
         )
         return self.only_call(self.desk.turn(asked(command, message_id=f"msg_{number}")))
 
@@ -96,17 +111,20 @@ class House:
 
     def says_later(self, attempt_id: str, answer: Any) -> None:
         """A callback makes us doubt how an attempt ended; the gateway is asked, and answers so."""
-        attempt = self.attempt(attempt_id)
+        self.answer(self.only_call(self.desk.turn(self._doubt(self.attempt(attempt_id)))), answer)
+
+    @staticmethod
+    def _doubt(attempt: Attempt) -> Told:
         notice = Notice(
             gateway=attempt.gateway,
-            notice_id=f"evt_{attempt_id}_{attempt.call_number}",
+            notice_id=f"evt_{attempt.attempt_id}_{attempt.call_number}",
             event="something.happened",
             operation=attempt.operation,
             attempt_id=attempt.attempt_id,
         )
-        self.answer(self.only_call(self.desk.turn(Told(notices=(notice,)))), answer)
+        return Told(notices=(notice,))
 
-    def callback(self, name: str, *, given_up: bool) -> None:
+    def callback(self, name: str, *, given_up: bool, amount: Money | None = PRICE) -> None:
         """A callback comes that fits nothing; looked at again after a quarter of an hour, it is given up."""
         notice = Notice(
             gateway="stripe",
@@ -114,7 +132,7 @@ class House:
             event="charge.succeeded",
             operation=Operation.SALE,
             reference="pi_nobodys",
-            amount=PRICE,
+            amount=amount,
         )
         since = self.desk.now
         self.desk.turn(Told(notices=(notice,)))
@@ -170,14 +188,14 @@ class House:
         """A refund comes back, and is not sent again."""
         self.captured(number)
         self.refunded(number)
-        self.says_later(f"ref_{number}.r1", declined())
+        self.says_later(f"ref_{number}.r1", self.came_back)
         return f"refund-back:ref_{number}"
 
     def too_much_back(self, number: int) -> str:
         """The bank takes back what had been refunded."""
         self.captured(number)
         self.refunded(number)
-        self.says_later(f"pay_{number}.a1", declined())
+        self.says_later(f"pay_{number}.a1", self.came_back)
         return f"too-much-back:pay_{number}"
 
     def everything(self) -> set[str]:
@@ -194,6 +212,51 @@ class House:
             self.marked(8),
             "callback:stripe/evt_nobodys",
         }
+
+    def says_again(self, number: int) -> None:
+        """The gateway says another amount once more."""
+        self.look_up(f"pay_{number}.a1", approved(eur(1)))
+
+    def one_too_many(self, number: int) -> str:
+        """A gateway's decline turns out charged while another is asked; it is given back, and the other declines."""
+        other = self.only_call(
+            self.answer(self.pay(number, alternatives=[{"token": "pp_1", "gateway": "paypal"}]), declined())
+        )
+        attempt = self.attempt(f"pay_{number}.a1")
+        given_back = self.only_call(self.desk.turn(self._doubt(attempt)))
+        given_back = self.only_call(self.answer(given_back, approved(reference=f"pi_{number}")))
+        self.answer(given_back, approved(reference=f"re_{number}"))
+        self.answer(other, declined())
+        return f"late:pay_{number}"
+
+    def has_a_dead_letter(self) -> None:
+        """One waits in the database."""
+        now = self.desk.now
+        letter = Letter(
+            letter_id="dl_1",
+            queue="payments.payment-commands",
+            exchange="payments.commands",
+            routing_key="payment.requested",
+            message_id="msg_1",
+            type="PaymentRequested",
+            source="/shop",
+            payment_id=None,
+            order_id=None,
+            reason="handler_failed",
+            detail="",
+            field="",
+            fingerprint="b0b0",
+            properties={},
+            headers={},
+            body=b"{}",
+            redacted=False,
+            first_dead_at=now,
+            dead_at=now,
+            state_at=now,
+        )
+        with self.desk.ledger.turn() as turn:
+            turn.load(Wanted())
+            turn.letters.add([letter])
 
     def marked(self, number: int) -> str:
         """Somebody has set the mark, and nothing tells why."""
@@ -236,25 +299,22 @@ class House:
         """The cases that are listed."""
         return [case["case"] for case in self.tells("list", *filters, status=status)["cases"]]
 
-    def at_once(self, *commands: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
-        """Several operators type at the same moment, each in a process of their own: op-0, op-1, …"""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-m", "ops.cli", "cases", *command],
-                env={**clean, **self._settings(f"op-{number}", None)},
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for number, command in enumerate(commands)
-        ]
-        told = [program.communicate(timeout=60) for program in started]
-        return [
-            subprocess.CompletedProcess(program.args, program.returncode, *texts)
-            for program, texts in zip(started, told, strict=True)
-        ]
+    def at_once(self, act: Callable[[CaseDesk], Done], *, operators: int) -> list[Done | Refused]:
+        """Several operators do the same at the same moment, each by a connection of their own: op-0, op-1, …"""
+        ready = Barrier(operators)
+
+        def acts(number: int) -> Done | Refused:
+            with closing(Ledger(self.url, keyring=keys.KEYRING)) as ledger:
+                desk = CaseDesk(ledger, operator=f"op-{number}", clock=lambda: datetime.now(UTC))
+                desk.open_letters()  # connected
+                ready.wait(timeout=30)
+                try:
+                    return act(desk)
+                except Refused as why:
+                    return why
+
+        with ThreadPoolExecutor(operators) as side_by_side:
+            return list(side_by_side.map(acts, range(operators)))
 
     def _settings(self, actor: str, limit: int | None) -> dict[str, str]:
         return {

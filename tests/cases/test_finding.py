@@ -36,24 +36,24 @@ def test_resolving_all_of_them_leaves_nothing_and_no_mark(house: House) -> None:
     assert len(house.listed("--all", status=0)) == len(CaseKind)
 
 
-def test_what_is_young_or_still_held_is_not_a_persons_yet(house: House) -> None:
-    house.catch_up()
-    house.answer(house.pay(1), unknown())
-    house.callback("evt_early", given_up=False)
+def test_what_is_young_or_still_held_is_not_a_persons_yet(sqlite: House) -> None:
+    sqlite.catch_up()
+    sqlite.answer(sqlite.pay(1), unknown())
+    sqlite.callback("evt_early", given_up=False)
 
-    assert house.listed(status=0) == []
-    everything = house.tells("list", "--all")["cases"]
+    assert sqlite.listed(status=0) == []
+    everything = sqlite.tells("list", "--all")["cases"]
     assert {case["case"]: case["by_itself"] for case in everything} == {
         "unknown:pay_1.a1": True,
         "callback:stripe/evt_early": True,
     }
 
 
-def test_an_outcome_that_is_unknown_for_an_hour_is_a_persons(house: House) -> None:
-    house.answer(house.pay(1), unknown())
+def test_an_outcome_that_is_unknown_for_an_hour_is_a_persons(sqlite: House) -> None:
+    sqlite.answer(sqlite.pay(1), unknown())
 
-    assert house.listed() == ["unknown:pay_1.a1"]
-    assert not house.is_marked(1)
+    assert sqlite.listed() == ["unknown:pay_1.a1"]
+    assert not sqlite.is_marked(1)
 
 
 def test_what_the_gateway_settles_disappears_by_itself(house: House) -> None:
@@ -69,11 +69,11 @@ def test_what_the_gateway_settles_disappears_by_itself(house: House) -> None:
     assert house.tells("show", touched)["steps"][0]["action"] == "CaseTaken"
 
 
-def test_an_amount_that_the_gateway_corrects_still_waits_for_a_person(house: House) -> None:
-    name = house.mismatch(1)
-    house.look_up("pay_1.a1", approved())
+def test_an_amount_that_the_gateway_corrects_still_waits_for_a_person(sqlite: House) -> None:
+    name = sqlite.mismatch(1)
+    sqlite.look_up("pay_1.a1", approved())
 
-    assert house.listed() == [name]
+    assert sqlite.listed() == [name]
 
 
 def test_what_was_resolved_and_comes_about_again_is_a_case_anew_and_nobodys(house: House) -> None:
@@ -95,27 +95,29 @@ def test_what_was_resolved_and_comes_about_again_is_a_case_anew_and_nobodys(hous
     house.says("resolve", name, "--reason", "again", "--yes", actor="ben", status=0)
 
 
-def test_an_outcome_resolved_while_it_was_asked_about_comes_back_when_nobody_could_tell(house: House) -> None:
-    house.answer(house.pay(1), unknown())
-    house.says("resolve", "unknown:pay_1.a1", "--reason", "they look into it", "--yes")
-    resolved = house.listed(status=0)
-    house.catch_up()
-    for _ in house.desk.policy.inquiry_delays:
-        house.look_up("pay_1.a1", unknown())
+def test_an_outcome_resolved_while_it_was_asked_about_comes_back_when_nobody_could_tell(
+    sqlite: House,
+) -> None:
+    sqlite.answer(sqlite.pay(1), unknown())
+    sqlite.says("resolve", "unknown:pay_1.a1", "--reason", "they look into it", "--yes")
+    resolved = sqlite.listed(status=0)
+    sqlite.catch_up()
+    for _ in sqlite.desk.policy.inquiry_delays:
+        sqlite.look_up("pay_1.a1", unknown())
 
     assert resolved == []
-    assert house.listed() == ["unknown:pay_1.a1"]
-    assert house.is_marked(1)
+    assert sqlite.listed() == ["unknown:pay_1.a1"]
+    assert sqlite.is_marked(1)
 
 
-def test_filters_say_which(house: House) -> None:
-    mismatch, unheard, late = house.mismatch(1), house.unheard(2), house.late(3)
-    house.says("take", late, "--for", "ben")
+def test_filters_say_which(sqlite: House) -> None:
+    mismatch, unheard, late = sqlite.mismatch(1), sqlite.unheard(2), sqlite.late(3)
+    sqlite.says("take", late, "--for", "ben")
 
-    assert house.listed("--kind", "mismatch") == [mismatch]
-    assert house.listed("--owner", "ben") == [late]
-    assert set(house.listed("--owner", "nobody")) == {mismatch, unheard}
-    assert house.listed("--payment", "pay_1") == [mismatch]
-    assert house.listed("--gateway", "adyen") == [unheard]
-    assert house.listed("--older-than", "400d", status=0) == []
-    assert "soon" in house.says("list", "--older-than", "soon", status=2)
+    assert sqlite.listed("--kind", "mismatch") == [mismatch]
+    assert sqlite.listed("--owner", "ben") == [late]
+    assert set(sqlite.listed("--owner", "nobody")) == {mismatch, unheard}
+    assert sqlite.listed("--payment", "pay_1") == [mismatch]
+    assert sqlite.listed("--gateway", "adyen") == [unheard]
+    assert sqlite.listed("--older-than", "400d", status=0) == []
+    assert "soon" in sqlite.says("list", "--older-than", "soon", status=2)
