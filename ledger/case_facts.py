@@ -13,8 +13,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from ledger.bulk import Bulk
+from ledger.bulk import Bulk, SqliteBulk
 from ledger.states import OVER_WITHOUT_MONEY
+from ledger.tables import iso
+from messages.money import Money
 
 UNKNOWN_FOR_LONG = timedelta(hours=1)
 """Until then an unknown outcome is only asked about by itself; as the alarm OutcomeUnknownForLong."""
@@ -88,10 +90,10 @@ class _Marked:
         )
 
 
-def find_facts(bulk: Bulk, now: datetime) -> list[Fact]:
-    """Everything that waits, or may come to wait, for a person; the longest first."""
+def find_facts(bulk: Bulk, now: datetime, *, early: bool) -> list[Fact]:
+    """Everything that waits for a person, the longest first; `early`: also what may come to, and is `by_itself` yet."""
     marked = _marked(bulk)
-    facts = [*_unknown(bulk, marked, now), *_callbacks(bulk)]
+    facts = [*_unknown(bulk, marked, now, early=early), *_callbacks(bulk, early=early)]
     for one in marked.values():
         facts += _of(one)
     return sorted(facts, key=lambda fact: (fact.since, fact.case_id))
@@ -101,11 +103,14 @@ _UNKNOWN = (
     "SELECT a.attempt_id, a.payment_id, p.order_id, a.gateway, a.amount, a.currency, a.operation, a.sent_at,"
     " a.created_at, a.due_at FROM attempts a JOIN payments p ON p.payment_id = a.payment_id"
     " WHERE a.due_at IS NOT NULL AND a.state = 'unknown'"
+    " AND (p.attention OR coalesce(a.sent_at, a.created_at) <= {value})"
 )
 
 
-def _unknown(bulk: Bulk, marked: dict[str, _Marked], now: datetime) -> Iterator[Fact]:
-    for row in bulk.query(_UNKNOWN)():
+def _unknown(bulk: Bulk, marked: dict[str, _Marked], now: datetime, *, early: bool) -> Iterator[Fact]:
+    # A worker's clock may be ahead of ours.
+    until = now + timedelta(days=1) if early else now - UNKNOWN_FOR_LONG
+    for row in bulk.query(_UNKNOWN, iso(until) if isinstance(bulk, SqliteBulk) else until)():
         since = _time(row[7] or row[8])
         known = marked.get(row[1])
         given_up = [at for at, told in known.told if told.get("nobody_can_tell") == row[0]] if known else []
@@ -125,9 +130,9 @@ def _unknown(bulk: Bulk, marked: dict[str, _Marked], now: datetime) -> Iterator[
         )
 
 
-def _callbacks(bulk: Bulk) -> Iterator[Fact]:
+def _callbacks(bulk: Bulk, *, early: bool) -> Iterator[Fact]:
     columns = "SELECT gateway, notice_id, event, notice, received_at, state FROM callbacks WHERE "
-    waiting = bulk.query(columns + "due_at IS NOT NULL")()
+    waiting = bulk.query(columns + "due_at IS NOT NULL")() if early else []
     given_up = bulk.query(columns + "state = 'unmatched'")()
     for gateway, notice_id, event, notice, received_at, state in [*waiting, *given_up]:
         told = json.loads(notice)
@@ -197,22 +202,24 @@ def _of(one: _Marked) -> list[Fact]:
     """Why a payment is marked. An attempt whose outcome is unknown is told of by itself."""
     facts = [*_mismatches(one), *_unheard(one), *_refunds_back(one)]
     payment = one.payment
-    taken_back = payment["refunded"] + payment["refund_pending"] + payment["refunded_external"]
-    if payment["captured_gross"] - payment["capture_reversed"] < taken_back:
+    back = payment["refunded"] + payment["refund_pending"] + payment["refunded_external"]
+    kept = payment["captured_gross"] - payment["capture_reversed"]
+    if kept < back:
         at = one.booked("/J11", "/J30", "/J31")
-        facts.append(
-            _fact(one, CaseKind.TOO_MUCH_BACK, at, f"{payment['captured_gross']} taken, {taken_back} back")
-        )
-    late = max((at for at, told in one.told if told.get("late")), default=NEVER)
-    if late > NEVER:
-        took = [
+        why = f"{Money(kept, payment['currency'])} was taken and stayed, {Money(back, payment['currency'])} given back"
+        facts.append(_fact(one, CaseKind.TOO_MUCH_BACK, at, why))
+    came = [(at, told["attempt"]) for at, told in one.told if told.get("late")]
+    if came:
+        succeeded = [
             a for a in one.attempts if a["operation"] in ("sale", "authorize") and a["state"] == "succeeded"
         ]
-        twice = len(took) > 1 or one.is_paid_otherwise
-        why = "money came twice for the order" if twice else "money came after the payment was over"
-        facts.append(_fact(one, CaseKind.DOUBLE if twice else CaseKind.LATE, late, why))
+        kind = CaseKind.DOUBLE if len(succeeded) > 1 or one.is_paid_otherwise else CaseKind.LATE
+        at, attempt_id = came[-1]
+        facts.append(_fact(one, kind, at, f"{attempt_id} came through after all"))
     if not _has_settled(one) and not any(attempt["state"] == "unknown" for attempt in one.attempts):
-        facts.append(_fact(one, CaseKind.MARKED, _time(payment["updated_at"]), f"it is {payment['status']}"))
+        facts.append(
+            _fact(one, CaseKind.MARKED, _time(payment["updated_at"]), f"the payment is {payment['status']}")
+        )
     return facts
 
 

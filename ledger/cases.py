@@ -112,8 +112,14 @@ class CaseRows:
         self._bulk = bulk
 
     def find(self, now: datetime, *, everything: bool = False) -> list[Case]:
-        """The cases whose facts are there, the longest waiting first; or everything anybody has ever acted on."""
-        facts = {fact.case_id: fact for fact in find_facts(self._bulk, now)}
+        """The cases whose facts are there, the longest waiting first.
+
+        `everything`: also those whose facts may yet settle by themselves, and those that anybody has ever acted on.
+        """
+        return self._find(now, early=everything, everything=everything)
+
+    def _find(self, now: datetime, *, early: bool, everything: bool) -> list[Case]:
+        facts = {fact.case_id: fact for fact in find_facts(self._bulk, now, early=early)}
         shadows = [_mismatch_of(fact) for fact in facts.values() if fact.kind is CaseKind.UNKNOWN]
         rows = self._rows(None if everything else [*facts, *shadows])
         found = [Case(case_id=name, fact=facts.get(name), row=rows.get(name)) for name in {**facts, **rows}]
@@ -121,7 +127,7 @@ class CaseRows:
 
     def one(self, case_id: str, now: datetime) -> Case | None:
         """A case, if its fact is there or somebody has acted on it."""
-        found = {case.case_id: case for case in self.find(now)}
+        found = {case.case_id: case for case in self._find(now, early=True, everything=False)}
         if case_id in found:
             return found[case_id]
         row = self._rows([case_id]).get(case_id)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
+from datetime import UTC, datetime
 
 from ledger.case_facts import CaseKind
+from ledger.watch import Watch
 from tests.builders import approved, eur, unknown
 from tests.cases.house import House
 from tests.runbook.page import SECTIONS
@@ -121,3 +124,15 @@ def test_filters_say_which(sqlite: House) -> None:
     assert sqlite.listed("--gateway", "adyen") == [unheard]
     assert sqlite.listed("--older-than", "400d", status=0) == []
     assert "soon" in sqlite.says("list", "--older-than", "soon", status=2)
+
+
+def test_whoever_watches_counts_the_open_cases_by_kind(house: House) -> None:
+    house.everything()
+    house.says("resolve", "pay_1", "--reason", "-", "--yes")
+    house.catch_up()
+    house.answer(house.pay(9), unknown())
+
+    with closing(Watch(house.url, patience_s=10)) as watch:
+        counted = watch.figures(datetime.now(UTC)).cases
+
+    assert counted == dict.fromkeys(CaseKind, 1) | {CaseKind.MISMATCH: 0}

@@ -547,6 +547,9 @@ def test_another_amount_is_neither_booked_nor_announced_and_a_person_is_called()
     assert story.sale.state is AttemptState.UNKNOWN
     assert story.journals == []
     assert story.event_names() == ["PaymentInDoubt"]
+    detail = story.decisions[-1].detail
+    assert detail["attempt"] == story.sale.attempt_id
+    assert detail["contradiction"] == "the gateway says 29.99 EUR, asked was 19.99 EUR"
 
 
 def test_another_amount_in_a_look_up_brings_what_was_under_way_into_doubt() -> None:
@@ -589,6 +592,8 @@ def test_an_unknown_outcome_calls_a_person_when_the_schedule_is_exhausted_and_ne
     assert story.payment.status is PaymentStatus.IN_DOUBT
     assert story.event_names() == ["PaymentInDoubt"]
     assert story.sale.due_at is not None
+    told = [one.detail["nobody_can_tell"] for one in story.decisions if "nobody_can_tell" in one.detail]
+    assert told == [story.sale.attempt_id], "the audit log says why, once"
 
 
 def test_the_truth_is_taken_in_even_after_a_person_was_called() -> None:
