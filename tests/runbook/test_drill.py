@@ -287,6 +287,7 @@ def test_a_forgotten_transaction_is_found_and_ended(deployed: Deployment) -> Non
     waiting.join(30)
 
     assert not waiting.is_alive()
+    assert deployed.doctor(section)["database"] == "well"
     holder.close()
 
 
@@ -338,6 +339,33 @@ def test_what_made_turns_fail_is_mended_and_its_dead_letters_are_sent_back(deplo
     assert shown == [0, 1]
     assert (group["count"], sent.status) == (2, 0), sent.output
     assert deployed.doctor(section)["dead letters"] == "well"
+
+
+def test_what_waits_for_a_person_is_taken_looked_at_and_resolved(deployed: Deployment) -> None:
+    section, reason = "NeedsAPerson", "one cent too many at the gateway, given back by hand"
+    with workers({**QUICK, **deployed.settings}, deployed.directory, count=1):
+        deployed.pay("pay_10", token="tok_amount_mismatch")
+        eventually(
+            lambda: deployed.type(section, "payments cases list").status == 1,
+            within_s=30,
+            what="somebody must look",
+        )
+    unknown = deployed.type("UnknownOutcomesPileUp", "payments cases list")
+    [case] = json.loads(deployed.type(section, "payments cases list", "--json").output)["cases"]
+    name = case["case"]
+    told = [
+        deployed.type(section, "payments cases show", CASE=name),
+        deployed.type(section, "payments show", PAYMENT="pay_10"),
+        deployed.type(section, "payments cases take", CASE=name),
+        deployed.type(section, "payments cases note", CASE=name, NOTE="asked the gateway"),
+        deployed.type(section, "payments cases resolve", CASE=name, REASON=reason),
+    ]
+
+    assert unknown.status == 0, "it is of another kind"
+    assert case["payment_id"] == "pay_10"
+    assert [typed.status for typed in told] == [0] * 5, [typed.output for typed in told]
+    assert deployed.type(section, "payments cases list").status == 0
+    assert deployed.type("BooksAreWrong", "payments verify").status == 0
 
 
 def test_every_command_of_the_page_was_typed(request: pytest.FixtureRequest) -> None:
