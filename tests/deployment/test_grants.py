@@ -29,6 +29,7 @@ from ledger.schema import migrate
 from ledger.tables import metadata
 from ops import compose_secrets
 from tests import keys
+from tests.cases.house import House
 from tests.dead_letters.letters import given_up, lying, publish
 from tests.servers import OwnPostgres, OwnRabbitmq
 from tests.street.street import street
@@ -201,6 +202,20 @@ def test_an_operator_touches_of_a_payment_nothing_but_its_mark(granted: Granted)
                 connection.execute(f"INSERT INTO {table} DEFAULT VALUES".encode())
             with pytest.raises(InsufficientPrivilege):
                 connection.execute(f"SELECT * FROM {table} FOR UPDATE".encode())
+
+
+def test_an_operator_works_on_a_case_and_takes_its_mark_off(granted: Granted) -> None:
+    house = House(granted("owner"))
+    name = house.mismatch(1)
+    operator = {"PAYMENTS_DATABASE_URL": granted("operator")}
+
+    assert _payments(operator, "cases", "take", name)["owner"]
+    assert _payments(operator, "cases", "resolve", name, "--reason", "tried", "--yes")["state"] == "resolved"
+    assert _payments(operator, "cases", "list")["cases"] == []
+
+    assert not house.is_marked(1)
+    assert _payments({"PAYMENTS_DATABASE_URL": granted("auditor")}, "verify")["problems"] == []
+    house.desk.ledger.close()
 
 
 def test_the_custodian_changes_what_is_encrypted_and_nothing_beside_it(granted: Granted) -> None:
