@@ -162,7 +162,7 @@ class OperatorSettings(Block):
     second_person_above: int | None = Field(
         default=None,
         ge=0,
-        description="Minor units of any currency: what moves more waits for another person. Default: nothing does.",
+        description="Minor units of any currency: what is about more waits for another person. Default: nothing does.",
     )
 
 

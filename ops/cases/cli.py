@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -102,14 +102,7 @@ def list_command(
 def _list(older_than: str | None, choice: Choice, as_json: bool) -> None:
     with _desk() as desk:
         if older_than is not None:
-            choice = Choice(
-                kind=choice.kind,
-                owner=choice.owner,
-                older_than=span(older_than),
-                payment=choice.payment,
-                gateway=choice.gateway,
-                everything=choice.everything,
-            )
+            choice = replace(choice, older_than=span(older_than))
         found = [case for case in desk.cases(everything=choice.everything) if choice.includes(case)]
         letters = desk.open_letters()
     now = the_time()

@@ -176,6 +176,9 @@ class Desk:
             was_marked = rows.lock_payment(payment_id) if payment_id is not None else False
             case = _there(rows, case_id, now)
             assert case.row is not None
+            if case.fact is not None:
+                # A worker's clock may be ahead of ours: what is resolved now is resolved after it came about.
+                now = max(now, case.fact.renewed_at)
             step = change(case, _taken_up(case), rows, now)
             turn.load(Wanted())
             row = step.row

@@ -197,3 +197,12 @@ def test_dead_letters_are_no_cases_and_the_last_line_says_where_they_are(sqlite:
 
     assert sqlite.says("list").endswith("1 dead letters wait: payments dead-letters list\n")
     assert sqlite.tells()["dead_letters"] == 1
+
+
+def test_what_a_worker_whose_clock_is_ahead_wrote_down_can_be_resolved(sqlite: House) -> None:
+    sqlite.catch_up()
+    name = sqlite.mismatch(1)
+
+    sqlite.says("resolve", name, "--reason", "seen to", "--yes")
+
+    assert sqlite.listed(status=0) == []
