@@ -108,21 +108,6 @@ def test_an_outcome_nobody_asked_about_in_time_is_known_once_a_worker_gets_to_it
     assert (known["timers"], known["unknown outcomes"]) == ("well", "well")
     assert (waiting.status, "unknown:pay_5.a1" in waiting.output) == (1, True)
     assert deployed.type("OutcomeUnknownForLong", "payments cases list").status == 0
-    deployed.postgres.psql("UPDATE payments SET attention = true", url=deployed.database_url)
-    _resolves(deployed, "marked:pay_5")
-
-
-def _resolves(deployed: Deployment, case: str) -> None:
-    section = "NeedsAPerson"
-    marked = deployed.doctor("UnknownOutcomesPileUp")
-    assert deployed.type(section, "payments cases list").status == 1
-    assert "docs/runbook.md#needsaperson" in deployed.type(section, "payments cases show", CASE=case).output
-    assert deployed.type(section, "payments cases take", CASE=case).status == 0
-    assert deployed.type(section, "payments cases note", CASE=case, NOTE="ticket 7").status == 0
-    assert deployed.type(section, "payments cases resolve", CASE=case, REASON="seen to").status == 0
-    assert deployed.type(section, "payments cases list").status == 0
-    after = deployed.doctor("UnknownOutcomesPileUp")
-    assert (marked["a person's work"], after["a person's work"]) == ("wrong", "well")
 
 
 def test_a_queue_that_was_lost_is_declared_anew(deployed: Deployment) -> None:
