@@ -28,6 +28,10 @@ def test_each_kind_is_found_once_and_says_what_it_is_and_what_to_do(house: House
     shown = house.says("list", status=1)
     assert all(re.sub(r"\s", "", name) in re.sub(r"\s", "", shown) for name in made)
     assert shown.endswith("no dead letters wait\n")
+    with closing(Watch(house.url, patience_s=10)) as watch:
+        assert watch.figures(datetime.now(UTC)).cases == dict.fromkeys(CaseKind, 1), (
+            "whoever watches counts them"
+        )
 
 
 def test_resolving_all_of_them_leaves_nothing_and_no_mark(house: House) -> None:
@@ -35,6 +39,8 @@ def test_resolving_all_of_them_leaves_nothing_and_no_mark(house: House) -> None:
         house.says("resolve", name, "--reason", "seen to", "--yes")
 
     assert house.listed(status=0) == []
+    with closing(Watch(house.url, patience_s=10)) as watch:
+        assert not any(watch.figures(datetime.now(UTC)).cases.values())
     assert house.rows("SELECT count(*) FROM payments WHERE attention") == [(0,)]
     assert len(house.listed("--all", status=0)) == len(CaseKind)
 
@@ -59,17 +65,17 @@ def test_an_outcome_that_is_unknown_for_an_hour_is_a_persons(sqlite: House) -> N
     assert not sqlite.is_marked(1)
 
 
-def test_what_the_gateway_settles_disappears_by_itself(house: House) -> None:
-    touched, untouched = house.unknown(1), house.unknown(2)
-    house.says("take", touched)
+def test_what_the_gateway_settles_disappears_by_itself(sqlite: House) -> None:
+    touched, untouched = sqlite.unknown(1), sqlite.unknown(2)
+    sqlite.says("take", touched)
     for number in (1, 2):
-        house.look_up(f"pay_{number}.a1", approved(reference=f"pi_{number}"))
+        sqlite.look_up(f"pay_{number}.a1", approved(reference=f"pi_{number}"))
 
-    assert house.listed(status=0) == []
+    assert sqlite.listed(status=0) == []
     for name in (touched, untouched):
-        assert house.tells("show", name)["state"] == "settled by itself"
-        assert "has settled by itself" in house.says("resolve", name, "--reason", "-", "--yes", status=1)
-    assert house.tells("show", touched)["steps"][0]["action"] == "CaseTaken"
+        assert sqlite.tells("show", name)["state"] == "settled by itself"
+        assert "has settled by itself" in sqlite.says("resolve", name, "--reason", "-", "--yes", status=1)
+    assert sqlite.tells("show", touched)["steps"][0]["action"] == "CaseTaken"
 
 
 def test_an_amount_that_the_gateway_corrects_still_waits_for_a_person(sqlite: House) -> None:
@@ -79,23 +85,23 @@ def test_an_amount_that_the_gateway_corrects_still_waits_for_a_person(sqlite: Ho
     assert sqlite.listed() == [name]
 
 
-def test_what_was_resolved_and_comes_about_again_is_a_case_anew_and_nobodys(house: House) -> None:
-    name = house.mismatch(1)
-    house.says("take", name)
-    house.says("resolve", name, "--reason", "told the gateway", "--yes")
-    assert house.listed(status=0) == []
-    house.catch_up()
-    house.look_up("pay_1.a1", approved(eur(7)))
+def test_what_was_resolved_and_comes_about_again_is_a_case_anew_and_nobodys(sqlite: House) -> None:
+    name = sqlite.mismatch(1)
+    sqlite.says("take", name)
+    sqlite.says("resolve", name, "--reason", "told the gateway", "--yes")
+    assert sqlite.listed(status=0) == []
+    sqlite.catch_up()
+    sqlite.look_up("pay_1.a1", approved(eur(7)))
 
-    (case,) = house.tells("list", status=1)["cases"]
+    (case,) = sqlite.tells("list", status=1)["cases"]
 
     assert (case["case"], case["owner"], case["detail"]) == (
         name,
         None,
         "the gateway says 0.07 EUR, asked was 19.99 EUR",
     )
-    assert house.is_marked(1)
-    house.says("resolve", name, "--reason", "again", "--yes", actor="ben", status=0)
+    assert sqlite.is_marked(1)
+    sqlite.says("resolve", name, "--reason", "again", "--yes", actor="ben", status=0)
 
 
 def test_an_outcome_resolved_while_it_was_asked_about_comes_back_when_nobody_could_tell(
@@ -124,15 +130,3 @@ def test_filters_say_which(sqlite: House) -> None:
     assert sqlite.listed("--gateway", "adyen") == [unheard]
     assert sqlite.listed("--older-than", "400d", status=0) == []
     assert "soon" in sqlite.says("list", "--older-than", "soon", status=2)
-
-
-def test_whoever_watches_counts_the_open_cases_by_kind(house: House) -> None:
-    house.everything()
-    house.says("resolve", "pay_1", "--reason", "-", "--yes")
-    house.catch_up()
-    house.answer(house.pay(9), unknown())
-
-    with closing(Watch(house.url, patience_s=10)) as watch:
-        counted = watch.figures(datetime.now(UTC)).cases
-
-    assert counted == dict.fromkeys(CaseKind, 1) | {CaseKind.MISMATCH: 0}

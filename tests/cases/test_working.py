@@ -131,26 +131,26 @@ def test_a_payment_with_several_cases_must_be_named_by_the_case(sqlite: House) -
     assert "there is no case" in sqlite.says("show", "late:pay_2", status=1)
 
 
-def test_what_was_resolved_can_be_opened_again_with_its_mark(house: House) -> None:
-    name = house.double(1)
-    house.says("reopen", name, "--reason", "-", "--yes", status=1)
-    house.says("resolve", name, "--reason", "given back", "--yes")
-    twice = house.says("resolve", name, "--reason", "-", "--yes", status=1, actor="ben")
-    house.says("reopen", name, "--reason", "it was not", "--yes", actor="ben")
+def test_what_was_resolved_can_be_opened_again_with_its_mark(sqlite: House) -> None:
+    name = sqlite.double(1)
+    sqlite.says("reopen", name, "--reason", "-", "--yes", status=1)
+    sqlite.says("resolve", name, "--reason", "given back", "--yes")
+    twice = sqlite.says("resolve", name, "--reason", "-", "--yes", status=1, actor="ben")
+    sqlite.says("reopen", name, "--reason", "it was not", "--yes", actor="ben")
 
     assert "ada has resolved it" in twice
-    assert house.is_marked(1)
-    assert house.listed() == [name]
+    assert sqlite.is_marked(1)
+    assert sqlite.listed() == [name]
 
 
-def test_every_step_is_told_with_who_and_when_and_card_numbers_are_blanked_out(house: House) -> None:
-    name = house.mismatch(1)
-    house.says("take", name)
-    house.says("note", name, "their card 4111 1111 1111 1111, ticket 7", actor="ben")
-    house.says("release", name)
-    house.says("resolve", name, "--reason", "settled", "--yes", actor="eve")
+def test_every_step_is_told_with_who_and_when_and_card_numbers_are_blanked_out(sqlite: House) -> None:
+    name = sqlite.mismatch(1)
+    sqlite.says("take", name)
+    sqlite.says("note", name, "their card 4111 1111 1111 1111, ticket 7", actor="ben")
+    sqlite.says("release", name)
+    sqlite.says("resolve", name, "--reason", "settled", "--yes", actor="eve")
 
-    told = house.tells("show", name)
+    told = sqlite.tells("show", name)
 
     steps = [(step["actor"], step["action"]) for step in told["steps"]]
     assert steps == [
@@ -160,9 +160,9 @@ def test_every_step_is_told_with_who_and_when_and_card_numbers_are_blanked_out(h
         ("eve", "CaseResolved"),
     ]
     assert "ticket 7" in told["steps"][1]["note"]
-    assert "1111 1111" not in json.dumps(told) + str(house.rows("SELECT details FROM audit"))
-    assert [line[:2] for line in house.audit()] == [(f"operator:{who}", did) for who, did in steps]
-    assert "settled" in house.says("show", name)
+    assert "1111 1111" not in json.dumps(told) + str(sqlite.rows("SELECT details FROM audit"))
+    assert [line[:2] for line in sqlite.audit()] == [(f"operator:{who}", did) for who, did in steps]
+    assert "settled" in sqlite.says("show", name)
 
 
 def test_a_case_that_was_resolved_behind_its_back_does_not_verify(sqlite: House) -> None:
