@@ -52,7 +52,7 @@ class BadAnchor(LedgerError):
 def heads_now(books: Connection) -> tuple[Head, ...]:
     """The heads as they stand in this snapshot; of empty chains none."""
     found = rows(books, "SELECT shard, position, hash FROM audit_heads WHERE position > 0 ORDER BY shard")
-    return tuple(Head(shard=row.shard, position=row.position, hash=bytes(row.hash).hex()) for row in found)
+    return tuple(Head(shard=row.shard, position=row.position, hash=_hex(row.hash)) for row in found)
 
 
 def read_anchors(lines: Iterable[str]) -> list[Anchor]:
@@ -111,5 +111,10 @@ def _hashes(books: Connection, shard: int, positions: list[int]) -> dict[int, st
     for start in range(0, len(positions), LOOKED_UP_AT_ONCE):
         some = positions[start : start + LOOKED_UP_AT_ONCE]
         for position, stored in books.execute(query, {"shard": shard, "positions": some}):
-            found[position] = stored.hex() if isinstance(stored, bytes) else ""
+            found[position] = _hex(stored)
     return found
+
+
+def _hex(stored: object) -> str:
+    """A hash as it is told; what was tampered with may be none."""
+    return stored.hex() if isinstance(stored, bytes) else ""
