@@ -641,7 +641,7 @@ def test_a_database_without_tables_says_what_to_run(tmp_path: Any, database: str
 
 
 def test_a_database_older_than_the_code_says_what_to_run(url: str, ledger: Ledger) -> None:
-    raw.run(url, "ALTER TABLE payments DROP COLUMN attention")
+    raw.run(url, "DROP INDEX ix_payments_attention", "ALTER TABLE payments DROP COLUMN attention")
 
     with pytest.raises(NotMigrated, match="payments migrate"):
         load(ledger, payment_ids={PAYMENT})
