@@ -78,10 +78,23 @@ def write_lines(rows: Iterable[dict[str, Any]], to: TextIO) -> None:
 
 
 def write_csv(rows: Iterable[dict[str, Any]], to: TextIO) -> None:
-    """As CSV (RFC 4180), with a heading; no payment is an empty field."""
+    """As CSV (RFC 4180), with a heading; no payment is an empty field.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it
+    (owasp.org/www-community/attacks/CSV_Injection).
+    """
     writer = csv.DictWriter(to, COLUMNS)
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: _no_formula(value) for name, value in row.items()})
+
+
+def _no_formula(value: Any) -> Any:
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
 
 
 def _those(asked: Asked) -> ColumnElement[bool]:

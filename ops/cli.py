@@ -35,6 +35,7 @@ from ops.keys_cli import app as keys_app
 from ops.logs import configure_logs
 from ops.publish import publish as publish_commands
 from ops.publish import read_lines
+from ops.screen import visible
 from ops.settings import LogSettings, read_settings
 from ops.story.cli import show, trace
 from ops.verifying import verify_for_ever
@@ -125,7 +126,7 @@ def events(
             for event in follow(
                 read_settings().ledger_url, payment_id=payment_id, since_s=since_s, once=once
             ):
-                print(event_as_json(event) if as_json else render_event(event), flush=True)
+                print(event_as_json(event) if as_json else visible(render_event(event)), flush=True)
         except KeyboardInterrupt:
             pass
 

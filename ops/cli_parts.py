@@ -16,10 +16,11 @@ from consumers.delivery import BusDown, BusRefused
 from ledger.errors import LedgerError
 from ledger.verify import Report
 from ops.publish import BadLine, NotPublished
+from ops.screen import Screen, visible
 from ops.settings import Settings, SettingsError, read_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-console = Console()
+console = Screen()
 
 
 def settings_with_directory() -> Settings:
@@ -38,7 +39,7 @@ def progress_bar(*, quiet: bool) -> Progress:
 
 def show_result(result: dict[str, Any], as_json: bool, for_people: Callable[[], str]) -> None:
     """Print a result, for people or for programs."""
-    print(json.dumps(result) if as_json else for_people(), flush=True)
+    print(json.dumps(result) if as_json else visible(for_people()), flush=True)
 
 
 def show_proof(report: Report, as_json: bool) -> None:
@@ -55,7 +56,7 @@ def show_proof(report: Report, as_json: bool) -> None:
 
 def fail(message: str, *, status: int) -> NoReturn:
     """Say in one sentence why not, and end with an exit status."""
-    print(f"payments: {message}", file=sys.stderr)
+    print(f"payments: {visible(message)}", file=sys.stderr)
     raise typer.Exit(status) from None
 
 

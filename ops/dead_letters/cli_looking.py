@@ -127,11 +127,15 @@ def stats_command(as_json: AsJson = False) -> None:
     """Count letters by state, queue and reason. The exit status is 1 if some wait."""
     with opened_office() as office:
         told = showing.counts(office.desk.letters(), the_time())
-    show(
-        told, as_json, lambda: "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in told.items())
-    )
+    show(told, as_json, lambda: "\n".join(_stat(name, value) for name, value in told.items()))
     if told["waiting_by_queue"]:
         raise typer.Exit(1)
+
+
+def _stat(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{count} {what}" for what, count in value.items()) or "none"
+    return f"{name.replace('_', ' ')}: {value}"
 
 
 @app.command("export")

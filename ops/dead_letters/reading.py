@@ -71,9 +71,10 @@ def _why(delivery: Delivery) -> dict[str, str]:
     if "fail-reason" in headers:
         told = {
             name: str(headers.get(f"fail-{name.replace('_', '-')}", ""))
-            for name in ("reason", "detail", "field", "queue", "exchange", "routing_key", "at", "fingerprint")
+            for name in ("reason", "detail", "field", "exchange", "routing_key", "at", "fingerprint")
         }
-        return told | {"queue": told["queue"] or delivery.queue.removesuffix(_DEAD)}
+        # Its sender may have written headers like ours: where it goes back to is where it lay, not what they say.
+        return told | {"queue": delivery.queue.removesuffix(_DEAD)}
     # The broker itself gave it up, for it killed its readers (rabbitmq.com/docs/dlx#effects).
     reason = str(death.get("reason") or headers.get("x-first-death-reason") or "unknown")
     keys = death.get("routing-keys") or [""]
@@ -82,7 +83,7 @@ def _why(delivery: Delivery) -> dict[str, str]:
         "reason": reason,
         "detail": f"the broker gave it up: {reason}",
         "field": "",
-        "queue": str(death.get("queue") or delivery.queue.removesuffix(_DEAD)),
+        "queue": delivery.queue.removesuffix(_DEAD),
         "exchange": str(death.get("exchange") or ""),
         "routing_key": str(keys[0]),
         "at": rfc3339(died.astimezone(UTC)) if isinstance(died, datetime) else "",

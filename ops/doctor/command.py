@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from ops.cli_parts import AsJson, console, explained
 from ops.doctor import books, gateways, keys, machine
@@ -17,7 +18,11 @@ from ops.doctor.database import examine_database
 from ops.doctor.finding import Finding, Mark, each, well
 from ops.settings import Settings, read_settings
 
-SIGNS = {Mark.WELL: "[green]✓[/]", Mark.WRONG: "[red]✗[/]", Mark.UNSURE: "[yellow]?[/]"}
+SIGNS = {
+    Mark.WELL: Text("✓", style="green"),
+    Mark.WRONG: Text("✗", style="red"),
+    Mark.UNSURE: Text("?", style="yellow"),
+}
 
 
 def doctor(
@@ -59,5 +64,5 @@ def as_table(findings: list[Finding]) -> Table:
     table.add_column(overflow="fold")
     for one in findings:
         told = f"{one.told}\n→ {one.to_do}" if one.to_do else one.told
-        table.add_row(SIGNS[one.mark], one.point, told.replace("[", "\\["))
+        table.add_row(SIGNS[one.mark], one.point, told)
     return table

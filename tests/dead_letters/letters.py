@@ -118,6 +118,25 @@ def stranger(number: int) -> Message:
     )
 
 
+EVIL = "\x1b[2J\x1b]0;gone\x07[/nosuch] [red] =1+1 \u202e"
+
+
+def hostile(number: int) -> Message:
+    """Somebody wants an operator's terminal to act upon it, in every place that a sender may fill."""
+    headers = dict.fromkeys(
+        ("cloudEvents_id", "cloudEvents_source", "cloudEvents_type", "fail-reason", EVIL), EVIL
+    )
+    return Message(
+        exchange=DEAD_LETTERS.name,
+        routing_key=f"{PAYMENT_COMMANDS}.dead",
+        body=json.dumps({"payment_id": EVIL, "order_id": EVIL, "amount": [EVIL], EVIL: EVIL}).encode()
+        * (number + 1),
+        message_id=f"{EVIL}{number}",
+        type=EVIL,
+        headers=headers | {"fail-detail": EVIL, "fail-field": EVIL, "fail-queue": EVIL, "fail-at": EVIL},
+    )
+
+
 QUEUES = (PAYMENT_COMMANDS, REFUND_COMMANDS, GATEWAY_CALLBACKS)
 
 

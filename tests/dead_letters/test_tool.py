@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from consumers.topology import PAYMENT_COMMANDS
 from ledger.letters import LETTER_HEADER, as_json, from_json
 from ledger.reading import reading, rows
 from ledger.verify import verify
@@ -19,9 +20,11 @@ from ops.logs import configure_logs
 from ops.settings import LogSettings
 from tests import keys
 from tests.dead_letters.letters import (
+    EVIL,
     Message,
     broken_callback,
     given_up,
+    hostile,
     lying,
     nonsense,
     payment,
@@ -439,3 +442,23 @@ def _no_settings_of_mine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PAYMENTS_")]:
         monkeypatch.delenv(name)
     configure_logs(LogSettings(level="warning"))  # as the program itself does
+
+
+def test_a_hostile_letter_can_be_worked_on_and_does_nothing_to_the_terminal(terminal: Terminal) -> None:
+    terminal.has(hostile(0), hostile(1), given_up(1))
+    bad = [row["letter"] for row in terminal.types("list") if row["type"] != "PaymentRequested"]
+    assert len(bad) == 2
+
+    assert {row["queue"] for row in terminal.types("list")} == {PAYMENT_COMMANDS}, (
+        "whatever their headers say"
+    )
+    shown = [terminal.says(word) for word in ("list", "groups")]
+    shown.append(terminal.says("stats", status=1))
+    shown += [terminal.says("show", letter) for letter in bad]
+    shown += [terminal.says("diff", letter, status=1) for letter in bad]
+    shown.append(terminal.says("discard", *bad, "--reason", EVIL, "--yes"))
+    shown.append(terminal.says("list", "--state", "any"))
+
+    for text in shown:
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    assert len(terminal.ids()) == 1

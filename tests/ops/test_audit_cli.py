@@ -41,6 +41,11 @@ def payments(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def csv_rows(text: str) -> list[dict[str, str]]:
+    """What a spreadsheet reads."""
+    return list(csv.DictReader(text.splitlines()))
+
+
 def cut_off(url: str, *, after: int) -> None:
     """Take the end of the chain away, with its head and the journals told there: nothing inside shows it."""
     [(digest,)] = raw.run(url, f"SELECT hash FROM audit WHERE shard = 0 AND position = {after}")
@@ -145,9 +150,11 @@ def test_rows_are_chosen_by_payment_actor_and_time(url: str) -> None:
 
 def test_a_spreadsheet_gets_the_same(url: str) -> None:
     lines = [json.loads(line) for line in payments("audit", "export").stdout.splitlines()]
-    table = list(csv.DictReader(payments("audit", "export", "--format", "csv").stdout.splitlines()))
+    table = csv_rows(payments("audit", "export", "--format", "csv").stdout)
 
     assert [row["hash"] for row in table] == [line["hash"] for line in lines]
+    raw.tamper(url, "UPDATE audit SET actor = '=1+1' WHERE position = 2")
+    assert csv_rows(payments("audit", "export", "--format", "csv").stdout)[1]["actor"] == "'=1+1"
 
 
 def test_what_looks_like_a_card_number_is_blanked_out_and_said_so(url: str) -> None:
