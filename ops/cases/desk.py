@@ -13,6 +13,7 @@ from ledger.ledger import Ledger
 from ledger.records import AuditLine, Changes, Wanted
 from messages.card_data import redacted
 from messages.ids import PaymentId
+from ops.people import is_same_person
 
 STANDS_BY_ITSELF = (CaseKind.UNKNOWN.value, CaseKind.CALLBACK.value)
 """Kinds whose facts need no mark on the payment."""
@@ -132,7 +133,7 @@ class Desk:
         def resolved(case: Case, row: CaseRow, rows: CaseRows, now: datetime) -> _Step:
             _must_be_open(case)
             proposal = case.proposal
-            if proposal is not None and proposal.by == self.operator:
+            if proposal is not None and is_same_person(proposal.by, self.operator):
                 raise Refused(f"{proposal.by} has proposed it: another person must resolve it, too")
             if proposal is None:
                 self._must_not_be_anothers(case)

@@ -16,8 +16,10 @@ from ledger.letters import Letters as LetterRows
 from ledger.records import AuditLine, Changes, Wanted
 from messages.ids import PaymentId
 from ops.dead_letters.choosing import content_of, whats_at
+from ops.people import is_same_person
 
 MOVES_MONEY = ("PaymentRequested", "CaptureRequested", "RefundRequested")
+TYPE_HEADERS = ("cloudEvents_type", "cloudEvents:type")
 OPEN = (LetterState.NEW, LetterState.PARKED)
 
 
@@ -75,7 +77,7 @@ class Desk:
                 raise Refused(
                     "card data was blanked out of it, so it is not what was sent: have it sent anew without"
                 )
-            if self._is_too_much(letter):
+            if moves_too_much(letter, self._second_person_above):
                 done.proposed.append(letter.letter_id)
                 return replace(
                     letter,
@@ -90,7 +92,7 @@ class Desk:
 
         def send(letter: Letter, _done: Done) -> Letter:
             proposal = _proposal(letter)
-            if proposal["by"] == by.name:
+            if is_same_person(proposal["by"], by.name):
                 raise Refused(f"{by.name} has proposed it: another person must approve")
             return _sent(replace(letter, proposal=None), proposal["to"])
 
@@ -147,7 +149,8 @@ class Desk:
         """Take in letters that were exported elsewhere; those that are here already stay as they are."""
         with self._step() as (letters, audit):
             here = letters.named([letter.letter_id for letter in brought])
-            fresh = [letter for letter in brought if letter.letter_id not in here]
+            # What somebody has proposed elsewhere is not proposed here: a file could say anything.
+            fresh = [replace(letter, proposal=None) for letter in brought if letter.letter_id not in here]
             letters.add(fresh)
             now = self._clock()
             audit.extend(_line(letter, by, "DeadLetterImported", now) for letter in fresh)
@@ -195,14 +198,17 @@ class Desk:
             yield turn.letters, audit
             turn.write(Changes(audit=audit))
 
-    def _is_too_much(self, letter: Letter) -> bool:
-        """Whether a second person must look. An amount that is not told may be any."""
-        if self._second_person_above is None or letter.type not in MOVES_MONEY:
-            return False
-        content = content_of(letter)
-        content = content.get("data", content) if isinstance(content, dict) else None
-        minor = whats_at(content, ["amount", "minor"])
-        return not isinstance(minor, int) or minor > self._second_person_above
+
+def moves_too_much(letter: Letter, limit: int | None) -> bool:
+    """Whether a second person must look: it moves more than the limit, in minor units; an amount not told may be any."""
+    content = content_of(letter)
+    # The worker goes by the CloudEvents type; a sender may have written another one beside it.
+    told = (letter.type, *map(letter.headers.get, TYPE_HEADERS), whats_at(content, ["type"]))
+    if limit is None or not any(kind in MOVES_MONEY for kind in told):
+        return False
+    data = content.get("data", content) if isinstance(content, dict) else None
+    minor = whats_at(data, ["amount", "minor"])
+    return not isinstance(minor, int) or minor > limit
 
 
 def _sent(letter: Letter, queue: str) -> Letter:

@@ -15,7 +15,7 @@ from ops.cli_parts import (
     show_result,
 )
 from ops.dead_letters import direct, showing
-from ops.dead_letters.changing import Operator
+from ops.dead_letters.changing import Operator, moves_too_much
 from ops.dead_letters.draining import drain
 from ops.dead_letters.office import (
     DIRECT_MOST,
@@ -113,13 +113,16 @@ def _watching(office: Office, care: Care) -> Iterator[Callable[[], object]]:
 
 
 def _requeue_directly(choice: Chosen, *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    with explaining(), opened_bus(settings_with_directory(), prefetch=DIRECT_MOST) as bus:
+    settings = settings_with_directory()
+    limit = settings.operators.second_person_above
+    with explaining(), opened_bus(settings, prefetch=DIRECT_MOST) as bus:
         lying = direct.look(bus, limit=DIRECT_MOST, now=the_time())
         meant = {letter.letter_id for letter in choice().of([letter for letter, _ in lying], the_time())}
         chosen = [
             (letter, delivery)
             for letter, delivery in lying
-            if letter.letter_id in meant and not letter.redacted
+            # Nobody can approve while the database is away: what needs a second person stays where it lies.
+            if letter.letter_id in meant and not letter.redacted and not moves_too_much(letter, limit)
         ]
         if not dry_run and chosen:
             agreed(f"Send {len(chosen)} messages back, without a line in the audit log?", yes)

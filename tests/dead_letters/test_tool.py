@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,33 @@ def test_too_much_money_needs_a_second_person(terminal: Terminal) -> None:
         ("operator:ada", "DeadLetterProposed"),
         ("operator:bob", "DeadLetterApproved"),
     ]
+
+
+def test_four_eyes_are_not_talked_out_of_it(terminal: Terminal, tmp_path: Path) -> None:
+    limit = {"PAYMENTS_OPERATORS__SECOND_PERSON_ABOVE": "500"}
+    disguised = replace(given_up(2), type="VoidRequested")
+    publish(terminal.broker_url, [given_up(1), disguised])
+
+    direct = terminal.types("requeue", "--all", "--direct", "--yes", under=limit)
+    terminal.types("drain")
+    proposed = terminal.types("requeue", "--all", "--yes", actor="ada", under=limit)["proposed"]
+    respelled = terminal.types("approve", *proposed, "--yes", actor=" Ada.", status=1, under=limit)
+    file = tmp_path / "letters.jsonl"
+    terminal.says("export", "--state", "any", "--file", str(file))
+    forged = [json.loads(line) for line in file.read_text().splitlines()]
+    for number, letter in enumerate(forged):
+        letter |= {
+            "letter_id": f"dl_f{number}",
+            "proposal": json.dumps({"by": "bob", "reason": "", "to": ""}),
+        }
+    file.write_text("".join(f"{json.dumps(letter)}\n" for letter in forged))
+    terminal.types("import", str(file), "--reason", "from elsewhere")
+    imported = terminal.types("approve", "dl_f0", "dl_f1", "--yes", actor="ada", status=1, under=limit)
+
+    assert direct["sent_back"] == 0
+    assert len(proposed) == 2, "whatever type it says beside the one the worker goes by"
+    assert respelled["changed"] == []
+    assert imported["changed"] == []
 
 
 def test_an_export_comes_back_byte_for_byte(terminal: Terminal, tmp_path: Path) -> None:
