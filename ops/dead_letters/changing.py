@@ -200,7 +200,7 @@ class Desk:
 
 
 def moves_too_much(letter: Letter, limit: int | None) -> bool:
-    """Whether a second person must look: it moves more than the limit, in minor units; an amount not told may be any."""
+    """Whether a second person must look: it moves more than the limit, in minor units, or nobody knows how much."""
     content = content_of(letter)
     # The worker goes by the CloudEvents type; a sender may have written another one beside it.
     told = (letter.type, *map(letter.headers.get, TYPE_HEADERS), whats_at(content, ["type"]))
