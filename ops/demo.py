@@ -277,7 +277,9 @@ def _report(console: Console, service: OrderService, ledger_url: str, problems: 
     console.print(
         f"\nWhere to look next, with PAYMENTS_DATA_DIR={HOME} in the environment:\n"
         f"  .venv/bin/payments show pay_1025      the story of a lost answer\n"
-        f"  .venv/bin/payments show pay_at_adyen  a payment whose every step is told by webhook\n"
+        f"  .venv/bin/payments show pay_at_adyen --html story.html\n"
+        f"                                        a payment whose every step is told by webhook, as a page\n"
+        f"  .venv/bin/payments dead-letters drain the unreadable message; then `dead-letters groups`\n"
         f"  .venv/bin/payments verify             the proof of the books\n"
         f"and {HOME}/worker.log for what the worker said, README.md for the way through six files."
     )
